@@ -1,0 +1,313 @@
+"""What the executor answers and what it tells: runs, nodes, attempts."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from contracts.message import Event, Live, Request
+from contracts.page import Page, PageRequest
+from contracts.plan import Gate, Name, NodeKey, NodeKind, Params, Strict, Text, Title
+from contracts.refs import DEFAULT_PROJECT, BlobRef, Slug, Value
+
+
+class RunStatus(StrEnum):
+    QUEUED = "queued"  # accepted; no executor owns it yet
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class NodeStatus(StrEnum):
+    QUEUED = "queued"  # waits for its dependencies, a slot or a retry
+    RUNNING = "running"
+    REVIEWING = "reviewing"  # its result waits for a verdict
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELED = "canceled"
+
+
+class Wanted(StrEnum):
+    """What people asked for, apart from what is."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
+
+class RunAction(StrEnum):
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    SKIP_FAILED_AND_RESUME = "skip_failed_and_resume"
+
+
+class RunNode(Strict):
+    """A plan's node with its assignment folded in: all that executing it needs."""
+
+    key: NodeKey
+    title: Title
+    deps: list[NodeKey] = Field(default_factory=list)
+    kind: NodeKind = NodeKind.AGENT
+    instructions: Text | None = None
+    notes: Text | None = None
+    acceptance: list[Text] = Field(default_factory=list)
+    risks: list[Text] = Field(default_factory=list)
+    assumptions: list[Text] = Field(default_factory=list)
+    role: Name | None = None
+    agent_id: Name | None = None
+    llm_backend: Name | None = None
+    llm_model: Name | None = None
+    params: Params = Field(default_factory=dict)
+    timeout_s: float | None = None
+    max_attempts: int | None = None
+
+
+class RunStartedAnswer(Value):
+    """The answer to StartRun."""
+
+    run_id: UUID
+
+
+class Usage(Value):
+    """Tokens and money. `cost_usd` is a decimal as text; None when any price is unknown."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    requests: int = 0
+    cost_usd: str | None = "0"
+
+
+class Node(Value):
+    """Times in UTC, `duration_ms` of the latest attempt. `output_preview` is at most 2,000 characters."""
+
+    id: UUID
+    run_id: UUID
+    key: str
+    title: str
+    status: NodeStatus
+    role: str | None
+    agent_id: str | None
+    checksum: str | None  # sha256 of the output
+    deps: list[str]
+    attempt: int
+    error: str | None
+    model: str | None
+    usage: Usage
+    output_preview: str | None
+    output_size: int | None  # bytes
+    due_at: AwareDatetime | None  # when a failed attempt is repeated
+    started_at: AwareDatetime | None
+    ended_at: AwareDatetime | None
+    duration_ms: int | None
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class NodeDetail(Node):
+    output: str | None  # inline up to 64 KiB, else `output_ref`
+    output_ref: BlobRef | None
+
+
+class Run(Value):
+    id: UUID
+    company_id: str
+    project_id: str
+    task_id: UUID | None
+    plan_id: UUID | None
+    title: str
+    status: RunStatus
+    wanted: Wanted
+    pause_reasons: list[str]
+    gate: Gate
+    dry_run: bool
+    error: str | None
+    request_id: str
+    meta: dict[str, Any]
+    created_at: AwareDatetime
+    started_at: AwareDatetime | None
+    ended_at: AwareDatetime | None
+
+
+class RunSummary(Value):
+    nodes_total: int
+    nodes_completed: int
+    nodes_failed: int
+    duration_ms: int | None
+    llm_prompt_tokens: int
+    llm_completion_tokens: int
+    llm_total_tokens: int
+    llm_request_count: int
+    llm_avg_latency_ms: float | None
+    llm_p95_latency_ms: float | None
+    cost_usd: str | None  # None when any price is unknown
+
+
+class RunDetail(Value):
+    run: Run
+    summary: RunSummary
+    nodes: list[Node] | None
+
+
+class RunControlled(Value):
+    status: RunStatus  # what was asked for
+    actual: RunStatus
+    wanted: Wanted
+    skipped_nodes: list[str] = Field(default_factory=list)
+
+
+class StartRun(Request[RunStartedAnswer], owner="executor", entity="run", verb="start", patience=10.0):
+    command_id: UUID
+    run_id: UUID
+    project: Slug = DEFAULT_PROJECT
+    task_id: UUID | None = None
+    plan_id: UUID | None = None
+    plan_version: int | None = None
+    title: Title
+    nodes: list[RunNode] = Field(min_length=1, max_length=200)
+    gate: Gate | None = None
+    dry_run: bool = False
+    timeout_s: float | None = None
+    node_timeout_s: float | None = None
+    max_attempts: int | None = None
+    meta: dict[str, Any] = Field(default_factory=dict)
+
+
+class GetRun(Request[RunDetail], owner="executor", entity="run", verb="get"):
+    run_id: UUID
+    include_nodes: bool = True
+
+
+class ListRuns(PageRequest[Page[Run]], owner="executor", entity="run", verb="list"):
+    status: RunStatus | None = None
+    title_contains: str | None = None
+    started_from: AwareDatetime | None = None
+    started_to: AwareDatetime | None = None
+    task_id: UUID | None = None
+
+
+class ControlRun(Request[RunControlled], owner="executor", entity="run", verb="control"):
+    command_id: UUID
+    run_id: UUID
+    action: RunAction
+
+
+class GetNode(Request[NodeDetail], owner="executor", entity="node", verb="get"):
+    node_id: UUID
+
+
+class ListNodes(PageRequest[Page[Node]], owner="executor", entity="node", verb="list"):
+    run_id: UUID
+    status: NodeStatus | None = None
+    key: str | None = None
+    title_contains: str | None = None
+    role: str | None = None
+    checksum: str | None = None
+
+
+class ProviderInfo(Value):
+    name: str
+    configured: bool
+    default: bool
+    base_url: str | None
+    models: list[str]
+    note: str | None = None
+
+
+class LlmConfig(Value):
+    default_provider: str
+    default_model: str
+    providers: list[ProviderInfo]
+
+
+class DescribeLlm(Request[LlmConfig], owner="executor", entity="llm", verb="describe"): ...
+
+
+class RunFact(Event):
+    run_id: UUID
+    task_id: UUID | None = None
+    title: str
+
+
+class RunQueued(RunFact, owner="executor", entity="run", verb="queued", story="run_id"):
+    nodes: int
+
+
+class RunStarted(RunFact, owner="executor", entity="run", verb="started", story="run_id"): ...
+
+
+class RunPaused(RunFact, owner="executor", entity="run", verb="paused", story="run_id"):
+    reasons: list[str]
+
+
+class RunResumed(RunFact, owner="executor", entity="run", verb="resumed", story="run_id"): ...
+
+
+class RunCompleted(RunFact, owner="executor", entity="run", verb="completed", story="run_id"):
+    nodes_completed: int
+    nodes_skipped: int
+    cost_usd: str | None
+    tokens: int
+
+
+class RunFailed(RunFact, owner="executor", entity="run", verb="failed", story="run_id"):
+    reason: str
+    failed_nodes: list[str]
+
+
+class RunCanceled(RunFact, owner="executor", entity="run", verb="canceled", story="run_id"): ...
+
+
+class NodeFact(Event):
+    run_id: UUID
+    node_id: UUID
+    key: str
+    attempt: int
+
+
+class NodeStarted(NodeFact, owner="executor", entity="node", verb="started", story="run_id"):
+    title: str
+    role: str | None = None
+
+
+class NodeCompleted(NodeFact, owner="executor", entity="node", verb="completed", story="run_id"):
+    checksum: str | None
+    output_preview: str | None
+    model: str | None
+    usage: Usage
+    duration_ms: int | None
+
+
+class NodeRetried(NodeFact, owner="executor", entity="node", verb="retried", story="run_id"):
+    """The attempt failed or was lost; the next one is due at `due_at`."""
+
+    error: str
+    due_at: AwareDatetime | None
+
+
+class NodeFailed(NodeFact, owner="executor", entity="node", verb="failed", story="run_id"):
+    error: str
+
+
+class NodeSkipped(NodeFact, owner="executor", entity="node", verb="skipped", story="run_id"): ...
+
+
+class NodeCanceled(NodeFact, owner="executor", entity="node", verb="canceled", story="run_id"): ...
+
+
+class NodeToken(Live, owner="executor", entity="node", verb="token", story="run_id"):
+    """A piece of text as the model produced it. `index` counts from 0 within the attempt."""
+
+    run_id: UUID
+    node_id: UUID
+    key: str
+    attempt: int
+    index: int
+    text: str

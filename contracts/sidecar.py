@@ -1,0 +1,159 @@
+"""The LLM sidecar, version 1.0: one JSON document per model call. Its model, its JSON Schema, and what strict adds."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+VERSION = "1.0"
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+MAX_PROMPT = 800  # characters; longer texts are truncated when written
+PROVIDERS = ("openai", "anthropic", "ollama", "azure_openai", "other")
+DEPRECATED = ("raw",)
+
+UUID4 = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$"
+RFC3339 = re.compile(r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$")
+
+
+def _timestamp(text: str) -> str:
+    if not RFC3339.match(text):
+        raise ValueError("must be an RFC 3339 time with zone, like 2024-05-21T10:00:00Z")
+    datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text.upper()))
+    return text
+
+
+Timestamp = Annotated[str, AfterValidator(_timestamp), Field(json_schema_extra={"format": "date-time"})]
+Uuid4 = Annotated[str, StringConstraints(pattern=UUID4)]
+Count = Annotated[int, Field(ge=0)]
+PromptText = Annotated[str, StringConstraints(max_length=MAX_PROMPT)]
+
+
+class Part(BaseModel):
+    """Unknown fields are kept: a reader of 1.0 must be able to read 1.1."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+
+class Tokens(Part):
+    prompt_tokens: Count
+    completion_tokens: Count
+    total_tokens: Count | None = None
+
+
+class Price(Part):
+    """`known` false: the price is not known, and `estimated` is 0 only because the format wants a number."""
+
+    estimated: float = Field(ge=0, allow_inf_nan=False)
+    known: bool | None = None
+
+
+class Turn(Part):
+    role: str
+    content: Any
+
+
+class Prompts(Part):
+    system: PromptText
+    user: PromptText | list[Turn]
+    final: Any = None
+    messages: Any = None
+
+
+class Timestamps(Part):
+    started_at: Timestamp
+    ended_at: Timestamp
+
+
+class Retry(Part):
+    index: Count
+
+
+class Tooling(Part):
+    name: str
+    version: str | None = None
+
+
+class Mistake(Part):
+    code: str
+    message: str
+    retriable: bool | None = None
+
+
+class Sidecar(Part):
+    """At least one of `model` and `model_used`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["model"]}, {"required": ["model_used"]}]},
+        protected_namespaces=(),
+    )
+
+    version: Literal["1.0"]
+    provider: Literal["openai", "anthropic", "ollama", "azure_openai", "other"]
+    model: str | None = None
+    model_used: str | None = None
+    latency_ms: Count
+    usage: Tokens
+    cost: Price
+    prompts: Prompts
+    timestamps: Timestamps
+    run_id: Uuid4
+    node_id: Uuid4
+    request_id: str | None = None
+    inputs: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    retry: Retry | None = None
+    tooling: list[Tooling] | None = None
+    warnings: list[str] | None = None
+    errors: list[Mistake] | None = None
+    raw: Any = Field(default=None, deprecated=True)
+
+    @model_validator(mode="after")
+    def _has_a_model(self) -> Sidecar:
+        if self.model is None and self.model_used is None:
+            raise ValueError("one of model and model_used is required")
+        return self
+
+
+class Verdict(BaseModel):
+    """What checking one document found; it is fine when there are no errors."""
+
+    model_config = ConfigDict(frozen=True)
+
+    errors: list[str]
+    warnings: list[str]
+
+
+def json_schema() -> dict[str, Any]:
+    return {"$schema": SCHEMA_DIALECT, "$id": "urn:fluidcrew:llm-sidecar:1.0", **Sidecar.model_json_schema()}
+
+
+def check(document: Any, *, strict: bool = False) -> Verdict:
+    """Normally deprecated fields and a difference between model and model_used are warnings; strict refuses them."""
+    try:
+        sidecar = Sidecar.model_validate(document)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        return Verdict(errors=[f"{'.'.join(map(str, e['loc'])) or 'sidecar'}: {e['msg']}" for e in found], warnings=[])
+    tolerated = _tolerated(sidecar, document)
+    unknown = [f"{path}: unknown field" for path in _unknown(sidecar)]
+    return Verdict(errors=tolerated if strict else [], warnings=unknown if strict else [*tolerated, *unknown])
+
+
+def _tolerated(sidecar: Sidecar, document: dict[str, Any]) -> list[str]:
+    found = [f"{name}: deprecated" for name in DEPRECATED if name in document]
+    if sidecar.model is not None and sidecar.model_used is not None and sidecar.model != sidecar.model_used:
+        found.append(f"model_used: {sidecar.model_used!r} differs from model {sidecar.model!r}")
+    return found
+
+
+def _unknown(part: Part, path: str = "") -> list[str]:
+    found = [f"{path}{name}" for name in part.model_extra or {}]
+    for name in type(part).model_fields:
+        value = getattr(part, name, None) if name != "raw" else None
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, Part):
+                found += _unknown(item, f"{path}{name}.")
+    return found

@@ -1,0 +1,82 @@
+"""The grammar: what it builds it parses back, and nothing else gets through."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts import catalog, subjects
+from contracts.subjects import BadSubject, Kind, Subject
+
+slugs = st.from_regex(subjects.SLUG_PATTERN, fullmatch=True)
+words = st.from_regex(subjects.WORD, fullmatch=True)
+ids = st.from_regex(subjects.IDENTIFIER, fullmatch=True)
+owners = st.sampled_from(subjects.OWNERS)
+
+
+@given(st.sampled_from(sorted(subjects.STORY_KINDS)), slugs, owners, words, words, ids)
+def test_a_story_subject_is_parsed_back_as_it_was_built(
+    kind: Kind, company: str, owner: str, entity: str, verb: str, id: str
+) -> None:
+    built = subjects.story(kind, company, owner, entity, verb, id)
+    assert subjects.parse(built) == Subject(kind, owner, entity, verb, company, id)
+    assert str(subjects.parse(built)) == built
+
+
+@given(owners, words, words)
+def test_requests_signals_and_dead_letters_are_parsed_back(owner: str, entity: str, verb: str) -> None:
+    assert str(subjects.parse(subjects.request(owner, entity, verb))) == f"rpc.{owner}.{entity}.{verb}"
+    assert str(subjects.parse(subjects.signal(owner, entity))) == f"sig.{owner}.{entity}"
+    assert subjects.parse(subjects.dead_letter("planner-runs")).kind is Kind.DEAD_LETTER
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_parsed_or_refused_with_a_reason(text: str) -> None:
+    try:
+        assert str(subjects.parse(text)).startswith(text.split(".")[0])
+    except BadSubject as refusal:
+        assert str(refusal)
+
+
+@pytest.mark.parametrize("token", ["", "*", ">", "a.b", "A", "é", "a b", "a" * 40, "-a", "a\n", "a\x00"])
+def test_a_company_that_would_break_a_filter_is_refused(token: str) -> None:
+    with pytest.raises(BadSubject, match="company"):
+        subjects.story(Kind.EVENT, token, "planner", "task", "created", "id")
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "evt.acme.planner.task.created",
+        "evt.acme.planner.task.created.id.more",
+        "evt.acme.somebody.task.created.id",
+        "evt.acme.planner.Task.created.id",
+        "rpc.planner.task",
+        "xyz.acme",
+        "",
+        "dlq.a.b",
+        "evt.acme.planner.task.created.*",
+    ],
+)
+def test_what_is_not_in_the_grammar_is_refused(subject: str) -> None:
+    with pytest.raises(BadSubject):
+        subjects.parse(subject)
+
+
+def test_one_filter_follows_one_run() -> None:
+    assert subjects.story_filter(Kind.EVENT, id="run-1") == "evt.*.*.*.*.run-1"
+
+
+def test_every_message_has_an_address_of_its_own_and_belongs_to_its_module() -> None:
+    names = [message.type_name() for message in catalog.MESSAGES]
+    assert len(names) == len(set(names))
+    assert all(message.__module__ == f"contracts.{message.owner}" for message in catalog.MESSAGES)
+    addresses = [request.subject() for request in catalog.REQUESTS]
+    assert len(addresses) == len(set(addresses))
+
+
+def test_commands_are_imperative_and_facts_are_past_tense() -> None:
+    irregular = {"ready", "token"}
+    for event in catalog.EVENTS:
+        assert event.verb.endswith("ed") or event.verb in irregular, event.type_name()
