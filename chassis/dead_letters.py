@@ -1,0 +1,125 @@
+"""Dead letters: what a consumer gave up on, kept with its bytes and the reason; listed, shown and replayed on demand.
+
+A dead letter is told on the bus as a new message (`dlq.<durable>`). A replay is a new message as well: new id, `replay_of`,
+handed to the one consumer that gave up, so that nobody else handles it twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+from chassis import outbox
+from chassis.context import Context
+from chassis.outbox import Entry
+from chassis.postgres import Pool
+from chassis.relay import Relay
+from contracts import subjects
+from contracts.envelope import MAX_WIRE_BYTES, Envelope
+from contracts.errors import Code, Rejection
+from contracts.page import Page
+from contracts.story import DeadLetter, Replayed
+
+BURY = """
+insert into dead_letters (id, consumer, message_id, subject, headers, body, reason, attempts)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+HANDLED = "insert into inbox (consumer, message_id) values ($1, $2) on conflict do nothing"
+COLUMNS = "id, consumer, subject, headers, body, reason, attempts, created_at, replayed_at"
+LIST = f"select {COLUMNS} from dead_letters order by created_at desc, id limit $1 offset $2"
+GET = f"select {COLUMNS} from dead_letters where id = $1"
+MARK_REPLAYED = "update dead_letters set replayed_at = clock_timestamp() where id = $1"
+
+Replay = Callable[[str, Mapping[str, str], bytes], Awaitable[None]]
+
+
+class DeadLetters:
+    def __init__(self, service: str, pool: Pool, relay: Relay) -> None:
+        self._service = service
+        self._pool = pool
+        self._relay = relay
+        self.replayers: dict[str, Replay] = {}  # durable -> how to handle a message again
+
+    async def bury(
+        self, durable: str, subject: str, headers: dict[str, str], body: bytes, reason: str, attempts: int
+    ) -> None:
+        """Keep the message and tell of it, in one transaction; the caller acks afterwards."""
+        id, original = uuid4(), _uuid(headers.get("Nats-Msg-Id"))
+        entry = Entry(
+            stream="DLQ",
+            subject=subjects.dead_letter(durable),
+            story=str(id),
+            counted=False,
+            headers=_letter_headers(id, self._service, durable, subject, reason, original),
+            body=body[: MAX_WIRE_BYTES - 8192],
+            message_id=id,
+        )
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(BURY, id, durable, original, subject, headers, body, reason[:8000], attempts)
+            if original is not None:
+                await connection.execute(HANDLED, durable, original)
+            rows = await outbox.write(connection, [entry])
+        await self._relay.hand_over(rows)
+
+    async def list(self, limit: int, offset: int) -> Page[DeadLetter]:
+        rows = await self._pool.fetch(LIST, limit, offset)
+        total = await self._pool.fetchval("select count(*) from dead_letters")
+        return Page(items=[_letter(row, with_body=False) for row in rows], total=total)
+
+    async def get(self, id: UUID) -> DeadLetter:
+        return _letter(await self._row(id), with_body=True)
+
+    async def _row(self, id: UUID) -> Any:
+        row = await self._pool.fetchrow(GET, id)
+        if row is None:
+            raise Rejection(Code.NOT_FOUND, f"there is no dead letter {id}")
+        return row
+
+    async def replay(self, id: UUID, context: Context) -> Replayed:
+        """Let its consumer handle the message again, now. A failure is raised and leaves the letter as it was."""
+        row = await self._row(id)
+        if (handle := self.replayers.get(row["consumer"])) is None:
+            raise Rejection(Code.NOT_FOUND, f"no consumer {row['consumer']} runs in {self._service}")
+        message_id = uuid4()
+        headers = dict(row["headers"]) | {
+            "ce-id": str(message_id),
+            "Nats-Msg-Id": str(message_id),
+            "x-replay-of": str(row["headers"].get("Nats-Msg-Id", id)),
+            "x-request-id": context.request_id,
+        }
+        await handle(row["subject"], headers, bytes(row["body"]))
+        await self._pool.execute(MARK_REPLAYED, id)
+        return Replayed(id=id, message_id=message_id, outcome="handled")
+
+
+def _letter_headers(
+    id: UUID, source: str, durable: str, subject: str, reason: str, original: UUID | None
+) -> dict[str, str]:
+    envelope = Envelope(
+        id=id, type="dead_letter", source=source, story=str(id), replay_of="", causation_id=str(original or "")
+    )
+    one_line = " ".join(reason.split())[:1000].encode("ascii", "replace").decode()
+    return envelope.headers() | {"x-durable": durable, "x-subject": subject, "x-reason": one_line}
+
+
+def _letter(row: Any, *, with_body: bool) -> DeadLetter:
+    body = bytes(row["body"]).decode("utf-8", "replace") if with_body else None
+    return DeadLetter(
+        id=row["id"],
+        durable=row["consumer"],
+        subject=row["subject"],
+        reason=row["reason"],
+        attempts=row["attempts"],
+        created_at=row["created_at"],
+        replayed_at=row["replayed_at"],
+        headers=row["headers"],
+        body=body,
+    )
+
+
+def _uuid(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        return None

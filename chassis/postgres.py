@@ -1,0 +1,45 @@
+"""The pool of a service: its own schema first on the path, jsonb as Python objects, no statement without an end."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import asyncpg
+
+Pool = asyncpg.Pool
+Connection = asyncpg.Connection
+
+#: asyncpg raises these when the server went away: the work is not at fault and comes back
+CONNECTION_LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
+
+
+async def _use_json(connection: asyncpg.Connection) -> None:
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+
+
+async def connect(url: str, schema: str, **settings: str) -> asyncpg.Connection:
+    """A connection of its own, for advisory locks and committers."""
+    connection = await asyncpg.connect(
+        url, timeout=10, server_settings={"search_path": f"{schema},public", "application_name": schema, **settings}
+    )
+    await _use_json(connection)
+    return connection
+
+
+async def create_pool(url: str, schema: str, *, size: int = 8) -> Pool:
+    return await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=size,
+        command_timeout=30,
+        max_inactive_connection_lifetime=120,
+        init=_use_json,
+        server_settings={"search_path": f"{schema},public", "application_name": schema, "jit": "off"},
+    )
+
+
+def affected(tag: Any) -> int:
+    """How many rows a command touched, from its tag (`UPDATE 3`)."""
+    return int(str(tag).rsplit(" ", 1)[-1])

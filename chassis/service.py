@@ -1,0 +1,245 @@
+"""The life of a service: pool, bus, relay, what it does, drain on SIGTERM.
+
+    run("planner", PlannerSettings, build)      a process of its own
+    async with running(...) as chassis:         inside another's loop (the gateway's FastAPI, tests)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import structlog
+
+from chassis import logs, telemetry
+from chassis.blobs import Blobs
+from chassis.bus import Bus
+from chassis.consumer import Consumer
+from chassis.context import Context
+from chassis.dead_letters import DeadLetters
+from chassis.health import Health
+from chassis.jobs import Jobs
+from chassis.postgres import Pool, create_pool
+from chassis.relay import Relay
+from chassis.settings import BadSettings, ServiceSettings
+from chassis.unit_of_work import UnitOfWork
+from chassis.watchdog import Watchdog
+from contracts.catalog import OWNER_REQUESTS
+from contracts.page import Page
+from contracts.story import DeadLetter, Pong, Replayed, Resent
+
+log = structlog.get_logger(__name__)
+
+Background = Callable[[asyncio.Event], Awaitable[None]]
+
+RESEND = """
+update outbox set published_at = null, stream_sequence = null, created_at = clock_timestamp() - interval '1 minute'
+where story = $1 and sequence between $2 and $3 returning sequence
+"""
+LAST_TOLD = "select sequence from stories where story = $1"
+
+
+def release() -> str:
+    try:
+        return version("fluidcrew")
+    except PackageNotFoundError:
+        return "0.1.0"  # a copy that was never installed
+
+
+@dataclass(slots=True)
+class Chassis:
+    """What a service's `build` gets to stand on."""
+
+    name: str
+    settings: Any
+    pool: Pool
+    bus: Bus
+    uow: UnitOfWork
+    jobs: Jobs
+    blobs: Blobs
+    relay: Relay
+    dead_letters: DeadLetters
+    health: Health
+    _background: dict[str, Background] = field(default_factory=dict)
+    _drains: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+    def background(self, name: str, run: Background) -> None:
+        """A task that lives from after the bus has started until the stop event. Its crash ends the process."""
+        self._background[name] = run
+
+    def on_drain(self, hook: Callable[[], Awaitable[None]]) -> None:
+        """Called when the service shall stop, while the bus and the database still work."""
+        self._drains.append(hook)
+
+
+Build = Callable[[Chassis], Awaitable[None]]
+
+
+def _serve_owner_requests(chassis: Chassis) -> None:
+    """What every owner answers besides its own business."""
+    requests, letters = OWNER_REQUESTS[chassis.name], chassis.dead_letters
+
+    async def ping(_: Any, __: Context) -> Pong:
+        ready = not await chassis.health.failures()
+        return Pong(service=chassis.name, version=release(), ready=ready, uptime_s=round(chassis.health.uptime, 3))
+
+    async def resend(request: Any, _: Context) -> Resent:
+        rows = await chassis.pool.fetch(RESEND, request.story, request.first, request.last)
+        last_told = await chassis.pool.fetchval(LAST_TOLD, request.story) or 0
+        sent = sorted(row["sequence"] for row in rows)
+        chassis.relay.nudge()
+        told = range(request.first, min(request.last, last_told) + 1)
+        return Resent(sent=sent, gone=[n for n in told if n not in set(sent)])
+
+    async def list_letters(request: Any, _: Context) -> Page[DeadLetter]:
+        return await letters.list(request.limit, request.offset)
+
+    async def get_letter(request: Any, _: Context) -> DeadLetter:
+        return await letters.get(request.id)
+
+    async def replay(request: Any, context: Context) -> Replayed:
+        return await letters.replay(request.id, context)
+
+    chassis.bus.serve(requests["ping"], ping)
+    chassis.bus.serve(requests["resend"], resend)
+    chassis.bus.serve(requests["dead_letter_list"], list_letters)
+    chassis.bus.serve(requests["dead_letter_get"], get_letter)
+    chassis.bus.serve(requests["dead_letter_replay"], replay)
+
+
+async def _assemble(name: str, settings: ServiceSettings, watchdog: Watchdog) -> Chassis:
+    pool = await create_pool(settings.database_url.get_secret_value(), name, size=settings.database_pool_size)
+    blobs = Blobs(settings)
+    bus = Bus(name, settings.nats_url.get_secret_value(), blobs, graceful_timeout=settings.drain_timeout)
+    await bus.connect()
+    relay = Relay(name, bus.nc, pool)
+    bus.on_reconnect.append(relay.nudge)
+    health = Health(lambda: watchdog.age)
+
+    async def database() -> None:
+        await pool.fetchval("select 1")
+
+    async def connection() -> None:
+        if not bus.connected:
+            raise ConnectionError("NATS is not connected")
+
+    health.add("postgres", database)
+    health.add("nats", connection)
+    uow = UnitOfWork(name, pool, relay, blobs)
+    return Chassis(name, settings, pool, bus, uow, Jobs(pool), blobs, relay, DeadLetters(name, pool, relay), health)
+
+
+def _consumers(chassis: Chassis) -> list[Consumer]:
+    made = []
+    for spec, handlers in chassis.bus.consumers:
+        consumer = Consumer(spec, handlers, chassis.bus, chassis.pool, chassis.blobs, chassis.dead_letters)
+
+        async def replay(subject: str, headers: Any, data: bytes, consumer: Consumer = consumer) -> None:
+            envelope, body = await consumer.opened(headers, data)
+            await consumer.handle(subject, envelope, body)
+
+        chassis.dead_letters.replayers[spec.durable] = replay
+        made.append(consumer)
+    return made
+
+
+@asynccontextmanager
+async def running(name: str, settings: ServiceSettings, build: Build) -> AsyncIterator[Chassis]:
+    """A service at work. On leaving it drains: hooks, consumers, jobs, relay, bus, pool, in that order."""
+    telemetry.setup_sentry(name, settings)
+    telemetry.setup_tracing(name, release(), settings)
+    watchdog, stop, stop_watchdog = Watchdog(), asyncio.Event(), asyncio.Event()
+    chassis = await _assemble(name, settings, watchdog)
+    await build(chassis)
+    _serve_owner_requests(chassis)
+
+    async def hear_floor(body: bytes) -> None:
+        chassis.relay.repair.hear_floor(body)
+
+    chassis.bus.on_signal("keeper", "floor", hear_floor)
+    consumers = _consumers(chassis)
+    await chassis.relay.start()
+    await chassis.bus.start()
+    tasks = [asyncio.create_task(watchdog.run(stop_watchdog), name="watchdog")]
+    stop_relay = asyncio.Event()
+    relaying = asyncio.create_task(chassis.relay.run(stop_relay), name="relay")
+    loops: dict[str, Background] = {f"consumer.{i}": c.run for i, c in enumerate(consumers)}
+    loops |= {"jobs": chassis.jobs.run, **chassis._background}
+    if settings.health_port is not None:
+        port = settings.health_port
+        loops["health"] = lambda stop: chassis.health.serve(port, stop)
+    tasks += [asyncio.create_task(_vital(loop(stop), key), name=key) for key, loop in loops.items()]
+    log.info("service.started", version=release())
+    try:
+        yield chassis
+    finally:
+        chassis.health.draining = True
+        for hook in chassis._drains:
+            await hook()
+        stop.set()
+        await asyncio.wait(tasks[1:], timeout=settings.drain_timeout)
+        await chassis.relay.flush()
+        stop_relay.set()
+        stop_watchdog.set()
+        await asyncio.wait([relaying], timeout=2.0)
+        for task in (*tasks, relaying):
+            task.cancel()
+        await chassis.bus.stop()
+        await chassis.blobs.aclose()
+        await asyncio.wait_for(_close(chassis.pool), 5.0)
+        telemetry.flush_tracing()
+        log.info("service.stopped")
+
+
+async def _close(pool: Pool) -> None:
+    try:
+        async with asyncio.timeout(3.0):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+async def _vital(loop: Awaitable[None], name: str) -> None:
+    """A loop the service cannot do without: when it breaks, the process ends and is started anew."""
+    try:
+        await loop
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        log.exception("service.loop_broke", loop=name)
+        telemetry.report(error, loop=name)
+        telemetry.flush_tracing()
+        os._exit(70)
+
+
+async def _serve_until_told(name: str, settings: ServiceSettings, build: Build) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running(name, settings, build):
+        await stop.wait()
+
+
+def load(name: str, settings: type[ServiceSettings]) -> ServiceSettings:
+    """The settings, or an exit with one line that names the variable."""
+    try:
+        loaded: ServiceSettings = settings.load()
+    except BadSettings as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        raise SystemExit(78) from None
+    logs.configure(name, format=loaded.log_format, level=loaded.log_level)
+    return loaded
+
+
+def run(name: str, settings: type[ServiceSettings], build: Build) -> None:
+    """The whole of a service's `__main__`. Exit codes: 0 drained, 70 broke, 78 wrong settings."""
+    import uvloop
+
+    uvloop.run(_serve_until_told(name, load(name, settings), build))

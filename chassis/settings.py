@@ -1,0 +1,120 @@
+"""Settings of a service: read once at start from the environment, passed down, never global.
+
+Every variable NAME may be given as NAME_FILE, whose content is then the value (for secrets mounted as files), and as
+<SERVICE>_NAME, which wins for that service alone (a database of its own, say).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from contracts.errors import FluidcrewError
+
+
+class BadSettings(FluidcrewError):
+    """A variable of the environment is missing or wrong; the message names it."""
+
+
+def _names(field: str, info: FieldInfo, prefix: str) -> list[str]:
+    """The variables that may hold a field, the most specific first."""
+    alias = info.validation_alias
+    if alias is None:
+        return [f"{prefix}{field}".upper()]
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    plain = [str(c).upper() for c in choices]
+    return [f"{prefix}{name}".upper() for name in plain if prefix] + plain
+
+
+def _read_secret(name: str, path: Path) -> str:
+    if name in os.environ:
+        raise BadSettings(f"{name} and {name}_FILE are both set; unset one of them")
+    try:
+        if path.stat().st_mode & stat.S_IROTH and not str(path).startswith("/run/secrets/"):
+            raise BadSettings(f"{name}_FILE={path} is readable by everybody; chmod 600 it")
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise BadSettings(f"{name}_FILE={path} cannot be read: {error.strerror}") from error
+
+
+class EnvironmentSource(PydanticBaseSettingsSource):
+    """Environment variables with <SERVICE>_ overrides and _FILE indirection."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        prefix = self.config.get("env_prefix", "") or ""
+        for name in _names(field_name, field, prefix):
+            if path := os.environ.get(f"{name}_FILE"):
+                return _read_secret(name, Path(path)), field_name, False
+            if os.environ.get(name, "") != "":
+                return os.environ[name], field_name, False
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(info, name)[0] for name, info in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class EnvironmentSettings(BaseSettings):
+    """Base of everything read from the environment. An empty variable counts as unset."""
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, frozen=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, EnvironmentSource(settings_cls)
+
+    @classmethod
+    def load(cls, **given: Any) -> Any:
+        """Like the constructor, but a wrong variable is one line that names it (BadSettings)."""
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            prefix = cls.model_config.get("env_prefix", "") or ""
+            lines = []
+            for problem in error.errors(include_url=False, include_input=False):
+                field = str(problem["loc"][0]) if problem["loc"] else "?"
+                info = cls.model_fields.get(field)
+                lines.append(f"{_names(field, info, prefix)[-1] if info else field}: {problem['msg']}")
+            raise BadSettings("; ".join(lines)) from error
+
+
+class ServiceSettings(EnvironmentSettings):
+    """What every service reads. Times in seconds."""
+
+    nats_url: SecretStr = Field(validation_alias="NATS_URL")
+    database_url: SecretStr = Field(validation_alias="DATABASE_URL")
+    database_pool_size: int = Field(default=8, ge=2, le=200, validation_alias="DATABASE_POOL_SIZE")
+    s3_endpoint_url: str | None = Field(default=None, validation_alias="S3_ENDPOINT_URL")
+    s3_bucket: str = Field(default="fluidcrew", validation_alias="S3_BUCKET")
+    s3_region: str = Field(default="us-east-1", validation_alias="S3_REGION")
+    s3_access_key_id: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("S3_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID")
+    )
+    s3_secret_access_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("S3_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY")
+    )
+    env: Literal["dev", "test", "prod"] = Field(default="dev", validation_alias="ENV")
+    log_format: Literal["console", "json"] = Field(default="console", validation_alias="LOG_FORMAT")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", validation_alias="LOG_LEVEL")
+    health_port: int | None = Field(default=None, ge=0, le=65535, validation_alias="HEALTH_PORT")
+    otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    sentry_dsn: SecretStr | None = Field(default=None, validation_alias="SENTRY_DSN")
+    sentry_env: str = Field(default="dev", validation_alias="SENTRY_ENV")
+    release: str | None = Field(default=None, validation_alias="RELEASE")
+    drain_timeout: float = Field(default=10.0, gt=0, validation_alias="DRAIN_TIMEOUT_S")
+
+    @field_validator("database_url", mode="before")
+    @classmethod
+    def _plain_scheme(cls, value: Any) -> Any:
+        """The predecessors' `postgresql+asyncpg://` means the same database."""
+        if isinstance(value, str):
+            return value.replace("postgresql+asyncpg://", "postgresql://", 1)
+        return value

@@ -1,0 +1,117 @@
+"""The pytest plugin: fixtures for Postgres, NATS and S3. Servers belong to one worker, databases and buckets to one test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chassis.roles import plain_url
+from chassis.testing.servers import (
+    Database,
+    NatsServer,
+    bucket_directory,
+    create_database,
+    drop_database,
+    ensure_template,
+    object_store_of,
+)
+from contracts.permissions import KEEPER
+from deploy.local.home import Home
+from deploy.local.parts import ready_now
+from deploy.local.postgres import Postgres
+from deploy.local.s3 import S3
+
+# A process that is killed loses nothing by these; only a power cut would, and tests have none.
+UNSAFE_BUT_FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
+
+
+def _make_home() -> Home:
+    # Not below pytest's own directory: that is private to root, and Postgres runs as another user then.
+    home = Home(Path(tempfile.mkdtemp(prefix="fluidcrew-test-")))
+    home.prepare()
+    return home
+
+
+@pytest.fixture(scope="session")
+def infra_home() -> Iterator[Home]:
+    """The data directory of this worker's servers."""
+    home = _make_home()
+    yield home
+    shutil.rmtree(home.path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_admin_url(infra_home: Home) -> Iterator[str]:
+    """A superuser's URL of a server; `database` is what most tests want."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        yield plain_url(given)
+        return
+    server = Postgres(infra_home, **UNSAFE_BUT_FAST)
+    server.launch()
+    ready_now(server)
+    yield server.url()
+    server.child.stop_now()
+
+
+@pytest.fixture(scope="session")
+def database_template(postgres_admin_url: str) -> str:
+    return asyncio.run(ensure_template(postgres_admin_url))
+
+
+@pytest.fixture
+def database(postgres_admin_url: str, database_template: str) -> Iterator[Database]:
+    """A migrated database that nobody else sees."""
+    made = asyncio.run(create_database(postgres_admin_url, database_template))
+    yield made
+    asyncio.run(drop_database(postgres_admin_url, made))
+
+
+@pytest.fixture
+def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
+    """A server of this test's own, without streams: it may be broken at will."""
+    home = Home(tmp_path / "nats-home")
+    home.prepare()
+    server = NatsServer(home, os.environ.get("TEST_NATS_URL", ""))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def nats_url(nats_server: NatsServer) -> str:
+    """As the keeper, who may do everything."""
+    return nats_server.url(KEEPER)
+
+
+@pytest.fixture(scope="session")
+def _object_store(infra_home: Home) -> Iterator[S3 | None]:
+    if os.environ.get("TEST_S3_ENDPOINT_URL"):
+        yield None
+        return
+    server = S3(infra_home, "fluidcrew")
+    server.launch()
+    ready_now(server)
+    yield server
+    server.child.stop_now()
+
+
+@pytest.fixture
+def object_store_settings(_object_store: S3 | None) -> dict[str, str]:
+    """The variables of an object store, as a service gets them; the bucket is empty and this test's own."""
+    if _object_store is None:
+        return object_store_of(os.environ)
+    bucket = f"test-{uuid.uuid4().hex[:12]}"
+    bucket_directory(_object_store.directory, bucket).mkdir()
+    return {
+        "S3_ENDPOINT_URL": _object_store.url,
+        "S3_BUCKET": bucket,
+        "S3_ACCESS_KEY_ID": _object_store.access_key,
+        "S3_SECRET_ACCESS_KEY": _object_store.secret_key,
+    }

@@ -1,0 +1,199 @@
+"""Requests and facts over the real bus: answers, refusals, bugs, large bodies, duplicates, poison."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from chassis.context import Context
+from chassis.service import Chassis
+from chassis.testing.eventually import eventually
+from contracts import executor, planner, streams
+from contracts.envelope import Envelope
+from contracts.errors import Code, Rejection, RetryLater
+from contracts.page import Page
+from tests.chassis.conftest import Start, fact, nothing
+
+
+def a_run(title: str = "a run") -> executor.Run:
+    return executor.Run.model_validate(
+        {
+            "id": uuid4(),
+            "company_id": "default",
+            "project_id": "default",
+            "task_id": None,
+            "plan_id": None,
+            "title": title,
+            "status": "queued",
+            "wanted": "run",
+            "pause_reasons": [],
+            "gate": "off",
+            "dry_run": False,
+            "error": None,
+            "request_id": "r",
+            "meta": {},
+            "created_at": "2026-01-01T00:00:00Z",
+            "started_at": None,
+            "ended_at": None,
+        }
+    )
+
+
+async def test_an_answer_a_refusal_a_bug_and_a_bad_request_all_come_back_as_what_they_are(start: Start) -> None:
+    async def build(chassis: Chassis) -> None:
+        async def get(request: executor.GetRun, context: Context) -> executor.RunDetail:
+            raise Rejection(Code.NOT_FOUND, "no such run", run_id=str(request.run_id))
+
+        async def list_(request: executor.ListRuns, context: Context) -> Page[executor.Run]:
+            if request.title_contains == "boom":
+                raise ZeroDivisionError
+            return Page(items=[a_run(context.request_id)], total=1)
+
+        chassis.bus.serve(executor.GetRun, get)
+        chassis.bus.serve(executor.ListRuns, list_)
+
+    async with start("executor", build), start("planner", nothing) as caller:
+        page = await caller.bus.ask(executor.ListRuns(), Context(request_id="abc"))
+        assert page.items[0].title == "abc", "the request id travels in the headers"
+        run_id = uuid4()
+        with pytest.raises(Rejection) as refused:
+            await caller.bus.ask(executor.GetRun(run_id=run_id), Context())
+        assert refused.value.failure.code is Code.NOT_FOUND
+        assert refused.value.failure.details == {"run_id": str(run_id)}
+        with pytest.raises(Rejection) as broke:
+            await caller.bus.ask(executor.ListRuns(title_contains="boom"), Context())
+        assert broke.value.failure.code is Code.INTERNAL
+        assert "ZeroDivision" not in broke.value.failure.message, "a bug's insides stay in the log"
+        raw = await caller.bus.nc.request(executor.GetRun.subject(), b'{"run_id": 7}', timeout=5)
+        assert b'"invalid"' in raw.data
+
+
+async def test_nobody_there_is_said_at_once(start: Start) -> None:
+    async with start("planner", nothing) as caller:
+        with pytest.raises(RetryLater, match="executor is not running"):
+            await asyncio.wait_for(caller.bus.ask(executor.ListRuns(), Context()), 1.0)
+
+
+async def test_large_requests_and_answers_travel_by_reference(start: Start) -> None:
+    async def build(chassis: Chassis) -> None:
+        async def create(request: planner.CreatePlan, context: Context) -> planner.Plan:
+            return planner.Plan.model_validate(
+                {
+                    "id": uuid4(),
+                    "plan_id": uuid4(),
+                    "task_id": request.task_id,
+                    "status": "ready",
+                    "version": 1,
+                    "graph": request.graph,
+                    "errors": ["x" * 600_000],
+                    "assignments": [],
+                    "created_at": "2026-01-01T00:00:00Z",
+                    "updated_at": "2026-01-01T00:00:00Z",
+                }
+            )
+
+        chassis.bus.serve(planner.CreatePlan, create)
+
+    nodes = [{"id": f"n{i}", "title": "t", "notes": "é" * 2_000} for i in range(60)]
+    order = planner.CreatePlan.model_validate({"command_id": uuid4(), "task_id": uuid4(), "graph": nodes})
+    async with start("planner", build), start("gateway", nothing) as caller:
+        plan = await caller.bus.ask(order, Context())
+    assert plan.graph == order.graph
+    assert len(plan.errors[0]) == 600_000
+
+
+async def test_the_same_message_ten_times_shuffled_has_one_effect(start: Start) -> None:
+    seen: list[int] = []
+
+    async def build(chassis: Chassis) -> None:
+        await chassis.pool.execute("create table effects (run_id uuid)")
+
+        async def on_completed(message: executor.RunCompleted, envelope: Envelope) -> None:
+            async with chassis.uow.handling(envelope, "planner-runs") as tx:
+                await tx.conn.execute("insert into effects values ($1)", message.run_id)
+            seen.append(envelope.sequence)
+
+        chassis.bus.on(streams.PLANNER_RUNS, {executor.RunCompleted: on_completed})
+
+    async with start("planner", build) as consumer, start("executor", nothing) as emitter:
+        run_id = uuid4()
+        async with emitter.uow.begin() as tx:
+            tx.publish(*(fact(run_id, n) for n in range(20)))
+        await eventually(lambda: len(seen) == 20)
+        rows = await emitter.pool.fetch("select subject, headers, body from outbox order by random()")
+        for _ in range(10):
+            for n, row in enumerate(rows):  # past JetStream's own deduplication: another Nats-Msg-Id, same ce-id
+                headers = row["headers"] | {"Nats-Msg-Id": f"{uuid4()}-{n}"}
+                await emitter.bus.nc.jetstream().publish(row["subject"], row["body"], headers=headers)
+        js = consumer.bus.nc.jetstream()
+        await eventually(lambda: _idle(js))
+        assert await consumer.pool.fetchval("select count(*) from effects") == 20
+        assert sorted(seen) == list(range(1, 21)), "facts of a story are counted without a gap"
+
+
+async def _idle(js: object) -> bool:
+    info = await js.consumer_info("EVENTS", "planner-runs")  # type: ignore[attr-defined]
+    return info.num_pending == 0 and info.num_ack_pending == 0
+
+
+async def test_poison_is_buried_with_its_reason_and_stops_nobody(start: Start) -> None:
+    handled: list[str] = []
+    broken = {"on": True}
+
+    async def build(chassis: Chassis) -> None:
+        async def on_completed(message: executor.RunCompleted, envelope: Envelope) -> None:
+            async with chassis.uow.handling(envelope, "planner-runs"):
+                if message.title == "poison" and broken["on"]:
+                    raise Rejection(Code.INVALID, "this run makes no sense")
+                handled.append(message.title)
+
+        chassis.bus.on(streams.PLANNER_RUNS, {executor.RunCompleted: on_completed})
+
+    async with start("planner", build) as consumer, start("executor", nothing) as emitter:
+        async with emitter.uow.begin() as tx:
+            tx.publish(fact().model_copy(update={"title": "poison"}), fact().model_copy(update={"title": "good"}))
+        js = emitter.bus.nc.jetstream()
+        bad_subject = executor.RunCompleted.pattern().replace("*", "default", 1).replace("*", "x")
+        await js.publish(bad_subject, b"\xff{not json", headers={"Nats-Msg-Id": str(uuid4())})
+        await eventually(lambda: handled == ["good"])
+        letters = await eventually(lambda: _letters(consumer, 2))
+        assert {letter.reason.split(":")[0][:20] for letter in letters} >= {"this run makes no se"}
+        dead = await js.stream_info("DLQ")
+        await eventually(lambda: _messages(emitter, "DLQ", 2), what=f"dead letters on the bus, {dead.state.messages}")
+        poison = next(letter for letter in letters if "no sense" in letter.reason)
+        with pytest.raises(Rejection, match="no sense"):
+            await consumer.dead_letters.replay(poison.id, Context(request_id="op-1"))
+        broken["on"] = False
+        await consumer.dead_letters.replay(poison.id, Context(request_id="op-2"))
+        assert handled == ["good", "poison"]
+        assert (await consumer.dead_letters.get(poison.id)).replayed_at is not None
+
+
+async def _letters(chassis: Chassis, count: int) -> list[object]:
+    page = await chassis.dead_letters.list(50, 0)
+    return page.items if page.total == count else []  # type: ignore[return-value]
+
+
+async def _messages(chassis: Chassis, stream: str, count: int) -> bool:
+    return (await chassis.bus.nc.jetstream().stream_info(stream)).state.messages == count
+
+
+async def test_a_bug_is_retried_and_then_buried(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chassis.consumer.BACKOFF_BASE", 0.01)
+    tries: list[int] = []
+
+    async def build(chassis: Chassis) -> None:
+        async def on_completed(message: executor.RunCompleted, envelope: Envelope) -> None:
+            tries.append(1)
+            raise ZeroDivisionError("a bug")
+
+        chassis.bus.on(streams.PLANNER_RUNS, {executor.RunCompleted: on_completed})
+
+    async with start("planner", build) as consumer, start("executor", nothing) as emitter:
+        async with emitter.uow.begin() as tx:
+            tx.publish(fact())
+        letters = await eventually(lambda: _letters(consumer, 1), timeout=30)
+    assert len(tries) == 5
+    assert letters[0].attempts == 5  # type: ignore[attr-defined]

@@ -1,0 +1,124 @@
+"""Jobs: one at a time per subject, retried, handed over when their worker dies, refused when it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+import pytest
+
+from chassis.jobs import Job, Jobs, LostLease
+from chassis.service import Chassis
+from chassis.testing.eventually import eventually
+from contracts.errors import Code, Rejection, RetryLater
+from tests.chassis.conftest import Start
+
+
+async def enqueue(chassis: Chassis, ref: str = "task-1", kind: str = "draft") -> UUID:
+    async with chassis.uow.begin() as tx:
+        return await chassis.jobs.enqueue(tx, kind, ref, {"n": 1}, company="default")
+
+
+def doing(chassis: Chassis, result: dict[str, int]) -> object:
+    async def work(job: Job) -> None:
+        async with chassis.uow.begin(job.context) as tx:
+            await chassis.jobs.finish(tx, job, result)
+
+    return work
+
+
+async def test_a_job_is_done_once_and_a_second_request_joins_it(start: Start) -> None:
+    gate = asyncio.Event()
+    calls: list[int] = []
+
+    async def build(chassis: Chassis) -> None:
+        async def work(job: Job) -> None:
+            calls.append(job.attempt)
+            await gate.wait()
+            async with chassis.uow.begin() as tx:
+                await chassis.jobs.finish(tx, job, {"answer": 42})
+
+        chassis.jobs.register("draft", work)
+
+    async with start("planner", build) as chassis:
+        first = await enqueue(chassis)
+        await eventually(lambda: calls == [1])
+        assert await enqueue(chassis) == first
+        assert (await chassis.jobs.wait(first, 0.0)).state == "running"
+        gate.set()
+        state = await chassis.jobs.wait(first, 5.0)
+        assert (state.state, state.result) == ("done", {"answer": 42})
+        assert await enqueue(chassis) != first, "a finished job is not joined"
+    assert calls[0] == 1
+
+
+async def test_a_refusal_ends_a_job_and_a_delay_or_a_bug_repeats_it(start: Start) -> None:
+    tries: list[int] = []
+
+    async def build(chassis: Chassis) -> None:
+        async def refuse(job: Job) -> None:
+            raise Rejection(Code.INVALID, "no such plan")
+
+        async def flaky(job: Job) -> None:
+            tries.append(job.attempt)
+            if job.attempt == 1:
+                raise RetryLater(0.05, "busy")
+            if job.attempt == 2:
+                raise ZeroDivisionError
+            await doing(chassis, {"ok": 1})(job)  # type: ignore[operator]
+
+        chassis.jobs.register("refused", refuse)
+        chassis.jobs.register("flaky", flaky)
+
+    async with start("planner", build) as chassis:
+        state = await chassis.jobs.wait(await enqueue(chassis, kind="refused"), 5.0)
+        assert state.state == "failed"
+        assert state.failure is not None
+        assert state.failure.code is Code.INVALID
+        assert (await chassis.jobs.wait(await enqueue(chassis, kind="flaky"), 20.0)).state == "done"
+        assert tries == [1, 2, 3]
+
+
+async def test_a_dead_workers_job_is_taken_over_and_the_zombie_is_refused(start: Start) -> None:
+    outcome: list[str] = []
+
+    async def build(chassis: Chassis) -> None:
+        chassis.jobs.register("draft", doing(chassis, {"by": 2}), lease=0.5)  # type: ignore[arg-type]
+
+    async with start("planner", lambda chassis: _no_work(chassis)) as dead:
+        id = await enqueue(dead)
+        zombie = Jobs(dead.pool)
+        zombie.register("draft", doing(dead, {"by": 1}), lease=0.5)  # type: ignore[arg-type]
+        [job] = await zombie._claim("draft")
+        async with start("planner", build) as alive:
+            state = await alive.jobs.wait(id, 10.0)
+            assert (state.state, state.result) == ("done", {"by": 2})
+            with pytest.raises(LostLease):
+                async with dead.uow.begin() as tx:
+                    await zombie.finish(tx, job, {"by": 1})
+            outcome.append("refused")
+    assert outcome == ["refused"]
+
+
+async def _no_work(chassis: Chassis) -> None:
+    return None
+
+
+async def test_a_worker_that_stops_hands_its_job_back_at_once(start: Start) -> None:
+    began = asyncio.Event()
+
+    async def stuck(chassis: Chassis) -> None:
+        async def work(job: Job) -> None:
+            began.set()
+            await asyncio.Event().wait()
+
+        chassis.jobs.register("draft", work, lease=600)
+
+    async def quick(chassis: Chassis) -> None:
+        chassis.jobs.register("draft", doing(chassis, {"ok": 1}))  # type: ignore[arg-type]
+
+    async with start("planner", stuck) as first:
+        id = await enqueue(first)
+        await began.wait()
+    async with start("planner", quick) as second:
+        assert (await second.jobs.wait(id, 10.0)).state == "done"
