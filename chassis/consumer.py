@@ -1,9 +1,9 @@
 """Our own pull loop over a durable consumer: three outcomes, attempts counted in the database, no message ever lost.
 
-    handled (or handled before)   ack, after the commit
-    Rejection                     dead letter, ack
-    RetryLater                    nak with its delay
-    anything else                 a bug: counted, nak with full-jitter backoff; dead letter after MAX_ATTEMPTS
+handled (or handled before)   ack, after the commit
+Rejection                     dead letter, ack
+RetryLater                    nak with its delay
+anything else                 a bug: counted, nak with full-jitter backoff; dead letter after MAX_ATTEMPTS
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class Consumer:
                     await self._round(subscription, running)
                 except (TimeoutError, NatsError, APIError) as error:
                     log.warning("consumer.unreachable", consumer=self._spec.durable, error=repr(error))
-                    subscription = await self._unbind(subscription)
+                    await self._unbind(subscription)
+                    subscription = None
                     await asyncio.sleep(random.uniform(0.2, 0.8))
         await self._unbind(subscription)
 
@@ -150,7 +151,7 @@ class Consumer:
         except Rejection as rejection:
             await self._bury(message, str(rejection), 1)
             return "dead"
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 – whatever it is, the message must not be lost
             return await self._on_bug(message, error)
         await message.ack_sync(timeout=5)
         return "handled"

@@ -45,7 +45,7 @@ class Health:
                 await check()
         except TimeoutError:
             return f"no answer within {PATIENCE:g} s"
-        except Exception as error:  # whatever it is, the part is not well, and the reason is the answer
+        except Exception as error:  # noqa: BLE001 – whatever it is, the part is not well, and that is the answer
             return f"{type(error).__name__}: {error}"[:300]
         return ""
 
@@ -71,7 +71,9 @@ class Health:
 
     async def serve(self, port: int, stop: asyncio.Event) -> None:
         """Serve on loopback until told to stop."""
-        config = uvicorn.Config(self, host="127.0.0.1", port=port, log_level="warning", lifespan="off", access_log=False)
+        config = uvicorn.Config(
+            self, host="127.0.0.1", port=port, log_level="warning", lifespan="off", access_log=False
+        )
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         serving = asyncio.create_task(server._serve(), name="health.http")

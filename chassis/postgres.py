@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
-Pool = asyncpg.Pool
-Connection = asyncpg.Connection
+Pool: TypeAlias = "asyncpg.Pool[Any]"
+#: a connection of one's own, or one that a pool lent
+Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 
 #: asyncpg raises these when the server went away: the work is not at fault and comes back
 CONNECTION_LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
 
 
-async def _use_json(connection: asyncpg.Connection) -> None:
+async def _use_json(connection: Connection) -> None:
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
 
 
-async def connect(url: str, schema: str, **settings: str) -> asyncpg.Connection:
+async def connect(url: str, schema: str, **settings: str) -> asyncpg.Connection[Any]:
     """A connection of its own, for advisory locks and committers."""
     connection = await asyncpg.connect(
         url, timeout=10, server_settings={"search_path": f"{schema},public", "application_name": schema, **settings}

@@ -113,7 +113,9 @@ class Relay:
     async def sweep(self) -> int:
         """Publish what was left behind; returns how many rows that were."""
         async with self._pool.acquire() as connection, connection.transaction():
-            if not await connection.fetchval("select pg_try_advisory_xact_lock(hashtext($1))", f"{self._service}.relay"):
+            if not await connection.fetchval(
+                "select pg_try_advisory_xact_lock(hashtext($1))", f"{self._service}.relay"
+            ):
                 return 0
             records = await connection.fetch(SWEEP, 0.0 if self.repair.repaired else SWEEP_AFTER, SWEEP_BATCH)
         self.repair.repaired = False
@@ -182,8 +184,8 @@ class Relay:
     async def flush(self, timeout: float = 2.0) -> None:
         """On drain: wait for the answers under way and mark them."""
         deadline = time.monotonic() + timeout
-        while self._in_flight and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        while self._in_flight and (left := deadline - time.monotonic()) > 0:
+            await _first(min(left, 0.05), self._wake)
         await self._mark()
 
 

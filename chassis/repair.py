@@ -91,7 +91,7 @@ class Repair:
     async def check(self) -> None:
         """Compare what must be compared. Leaves a stream unverified when that was not possible."""
         for spec in STREAMS:
-            server, _, at = self._verified.get(spec.name, ("", datetime.min, 0.0))
+            server, _, at = self._verified.get(spec.name, ("", None, 0.0))
             try:
                 info = await self._js.stream_info(spec.name)
                 created = _utc(info.created)

@@ -97,7 +97,9 @@ async def bootstrap_roles(admin_url: str, passwords: Mapping[str, str], *, ours:
         await _open_to(connection, passwords)
         if ours:
             await _close_to_others(connection)
-        return Roles({service: url_for(admin_url, service, password) for service, password in passwords.items()}, warning)
+        return Roles(
+            {service: url_for(admin_url, service, password) for service, password in passwords.items()}, warning
+        )
     finally:
         await connection.close()
 
@@ -155,4 +157,6 @@ async def _close_to_others(connection: asyncpg.Connection) -> None:
 
 async def _run(connection: asyncpg.Connection, statement: str, *values: str) -> None:
     """Runs a statement that takes no parameters: the server itself quotes the identifiers (%I) and literals (%L)."""
-    await connection.execute(await connection.fetchval("select format($1, variadic $2::text[])", statement, list(values)))
+    await connection.execute(
+        await connection.fetchval("select format($1, variadic $2::text[])", statement, list(values))
+    )

@@ -1,7 +1,7 @@
 """The life of a service: pool, bus, relay, what it does, drain on SIGTERM.
 
-    run("planner", PlannerSettings, build)      a process of its own
-    async with running(...) as chassis:         inside another's loop (the gateway's FastAPI, tests)
+run("planner", PlannerSettings, build)      a process of its own
+async with running(...) as chassis:         inside another's loop (the gateway's FastAPI, tests)
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def load(name: str, settings: type[ServiceSettings]) -> ServiceSettings:
     try:
         loaded: ServiceSettings = settings.load()
     except BadSettings as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        sys.stderr.write(f"{name}: {error}\n")
         raise SystemExit(78) from None
     logs.configure(name, format=loaded.log_format, level=loaded.log_level)
     return loaded

@@ -49,5 +49,6 @@ class Watchdog:
             if late >= 3:
                 frame = sys._current_frames().get(self._loop_thread)
                 where = "".join(traceback.format_stack(frame)) if frame else "unknown"
-                print(f"watchdog: the event loop froze for {self.age:.0f} s at\n{where}", file=sys.stderr, flush=True)
+                sys.stderr.write(f"watchdog: the event loop froze for {self.age:.0f} s at\n{where}\n")
+                sys.stderr.flush()
                 os._exit(70)

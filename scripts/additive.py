@@ -30,7 +30,9 @@ def breaking(old: Schema, new: Schema, path: str = "$", *, answer_only: bool = F
         else:
             yield from breaking(field, after[name], f"{path}.{name}")
     for name in set(new.get("required", [])) - set(old.get("required", [])):
-        yield f"{path}.{name}: the field is required now" if name in before else f"{path}.{name}: a new field is required"
+        yield (
+            f"{path}.{name}: the field is required now" if name in before else f"{path}.{name}: a new field is required"
+        )
 
 
 def committed(path: Path, revision: str = "HEAD") -> Schema | None:

@@ -86,7 +86,10 @@ def _add_request(
 ) -> None:
     name = f"rpc.{request.owner}.{request.entity}.{request.verb}"
     answer = {"allOf": [schemas.ref(Reply), {"properties": {"answer": schemas.ref(request.answer)}}]}
-    channels[name] = {"address": request.subject(), "messages": {"request": _message(schemas.ref(request), _summary(request))}}
+    channels[name] = {
+        "address": request.subject(),
+        "messages": {"request": _message(schemas.ref(request), _summary(request))},
+    }
     channels[f"{name}.reply"] = {"address": None, "messages": {"reply": {"payload": answer}}}
     operations[name] = {
         "action": "receive",

@@ -1,7 +1,7 @@
 """Regenerates what is generated: schemas, AsyncAPI, OpenAPI, diagrams, the message catalogue, `.env.example`'s check.
 
-    python -m scripts.generate            write the files
-    python -m scripts.generate --check    write nothing, exit 1 and name the files that differ
+python -m scripts.generate            write the files
+python -m scripts.generate --check    write nothing, exit 1 and name the files that differ
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def openapi() -> str:
     os.environ.setdefault("NATS_URL", "nats://127.0.0.1:4222")
     os.environ.setdefault("DATABASE_URL", "postgresql://gateway@127.0.0.1/fluidcrew")
     from services.gateway.app import create_app
+
     from services.gateway.settings import GatewaySettings
 
     return as_json(create_app(GatewaySettings.load()).openapi())
@@ -80,7 +81,11 @@ def main() -> int:
         print(f"wrote {len(expected)} files")
         return 0
     if wrong := stale(expected):
-        print("generated files are out of date; run `.venv/bin/python -m scripts.generate` and commit:", *wrong, sep="\n  ")
+        print(
+            "generated files are out of date; run `.venv/bin/python -m scripts.generate` and commit:",
+            *wrong,
+            sep="\n  ",
+        )
         return 1
     print(f"{len(expected)} generated files are up to date")
     return 0

@@ -13,7 +13,7 @@ T = TypeVar("T")
 async def eventually(
     condition: Callable[[], T | Awaitable[T]], timeout: float = 15.0, interval: float = 0.02, what: str = ""
 ) -> T:
-    """The first truthy result of `condition`, which may be async and may fail meanwhile. AssertionError when none comes."""
+    """The first truthy result of `condition`, which may be async and may fail meanwhile; else AssertionError."""
     deadline = asyncio.get_running_loop().time() + timeout
     while True:
         last: object
@@ -26,5 +26,7 @@ async def eventually(
         except Exception as error:
             last = error
         if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError(f"{what or inspect.getsource(condition).strip()} did not hold in {timeout} s; last: {last!r}")
+            raise AssertionError(
+                f"{what or inspect.getsource(condition).strip()} did not hold in {timeout} s; last: {last!r}"
+            )
         await asyncio.sleep(interval)

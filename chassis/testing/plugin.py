@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures for Postgres, NATS and S3. Servers belong to one worker, databases and buckets to one test."""
+"""The pytest plugin: Postgres and S3 of one worker, with a database and a bucket per test, and NATS of one test."""
 
 from __future__ import annotations
 

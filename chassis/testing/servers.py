@@ -95,7 +95,9 @@ async def ensure_template(admin_url: str) -> str:
     admin = await asyncpg.connect(admin_url)
     try:
         await admin.execute("select pg_advisory_lock($1)", TEMPLATE_LOCK)
-        if not await admin.fetchval("select exists (select from pg_database where datname = $1 and datistemplate)", name):
+        if not await admin.fetchval(
+            "select exists (select from pg_database where datname = $1 and datistemplate)", name
+        ):
             await admin.execute(f'drop database if exists "{name}" with (force)')
             await roles.create_database(admin_url, name)
             await _fill(roles.database_url(admin_url, name))

@@ -178,11 +178,15 @@ async def test_an_order_under_way_refuses_its_twin(start: Start) -> None:
 async def test_a_failed_transaction_publishes_nothing_and_answers_nothing(start: Start) -> None:
     async with start("planner", nothing) as chassis:
         order = an_order()
-        with pytest.raises(ZeroDivisionError):
+
+        async def break_off() -> None:
             async with chassis.uow.order(order, Context()) as tx:
                 tx.publish(planner.TaskReady(task_id=uuid4(), title="t"))
                 tx.answer(planner.Deleted(existed=False))
                 raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await break_off()
         assert await chassis.pool.fetchval("select count(*) from outbox") == 0
         async with chassis.uow.order(order, Context()) as tx:
             tx.answer(planner.Deleted(existed=True))

@@ -11,7 +11,7 @@ from chassis.jobs import Job, Jobs, LostLease
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from contracts.errors import Code, Rejection, RetryLater
-from tests.chassis.conftest import Start
+from tests.chassis.conftest import Start, nothing
 
 
 async def enqueue(chassis: Chassis, ref: str = "task-1", kind: str = "draft") -> UUID:
@@ -85,7 +85,7 @@ async def test_a_dead_workers_job_is_taken_over_and_the_zombie_is_refused(start:
     async def build(chassis: Chassis) -> None:
         chassis.jobs.register("draft", doing(chassis, {"by": 2}), lease=0.5)  # type: ignore[arg-type]
 
-    async with start("planner", lambda chassis: _no_work(chassis)) as dead:
+    async with start("planner", nothing) as dead:
         id = await enqueue(dead)
         zombie = Jobs(dead.pool)
         zombie.register("draft", doing(dead, {"by": 1}), lease=0.5)  # type: ignore[arg-type]
@@ -98,10 +98,6 @@ async def test_a_dead_workers_job_is_taken_over_and_the_zombie_is_refused(start:
                     await zombie.finish(tx, job, {"by": 1})
             outcome.append("refused")
     assert outcome == ["refused"]
-
-
-async def _no_work(chassis: Chassis) -> None:
-    return None
 
 
 async def test_a_worker_that_stops_hands_its_job_back_at_once(start: Start) -> None:

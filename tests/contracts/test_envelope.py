@@ -21,7 +21,13 @@ def test_headers_carry_the_whole_envelope(request_id: str, correlation: str, seq
     fact = executor.RunCanceled(run_id=uuid4(), title="t")
     claim = BlobRef(key="default/x", sha256="0" * 64, size=70_000) if large else None
     sent = Envelope.of(
-        fact, id=uuid4(), source="executor", sequence=sequence, request_id=request_id, correlation_id=correlation, claim=claim
+        fact,
+        id=uuid4(),
+        source="executor",
+        sequence=sequence,
+        request_id=request_id,
+        correlation_id=correlation,
+        claim=claim,
     )
     assert Envelope.from_headers(sent.headers()) == sent
     assert sent.headers()["Nats-Msg-Id"] == sent.headers()["ce-id"]

@@ -32,11 +32,12 @@ def test_requests_signals_and_dead_letters_are_parsed_back(owner: str, entity: s
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_parsed_or_refused_with_a_reason(text: str) -> None:
+def test_any_text_is_parsed_back_to_itself_or_refused(text: str) -> None:
     try:
-        assert str(subjects.parse(text)).startswith(text.split(".")[0])
-    except BadSubject as refusal:
-        assert str(refusal)
+        parsed = str(subjects.parse(text))
+    except BadSubject:
+        return
+    assert parsed == text
 
 
 @pytest.mark.parametrize("token", ["", "*", ">", "a.b", "A", "é", "a b", "a" * 40, "-a", "a\n", "a\x00"])
