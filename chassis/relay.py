@@ -90,7 +90,7 @@ class Relay:
         row_id = int(message.subject.rsplit(".", 1)[1])
         stream, _ = self._in_flight.pop(row_id, ("", 0.0))
         answer: dict[str, Any] = json.loads(message.data) if message.data else {}
-        if "seq" in answer:
+        if "error" not in answer and answer.get("seq", 0) > 0:  # a refusal carries `seq: 0` beside its error
             self.repair.saw(answer["stream"], answer["seq"], duplicate=bool(answer.get("duplicate")))
             self._acknowledged.append((row_id, answer["seq"]))
             PUBLISHED.labels(answer["stream"]).inc()

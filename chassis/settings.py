@@ -33,7 +33,7 @@ def _names(field: str, info: FieldInfo, prefix: str) -> list[str]:
 
 
 def _read_secret(name: str, path: Path) -> str:
-    if name in os.environ:
+    if os.environ.get(name, "") != "":
         raise BadSettings(f"{name} and {name}_FILE are both set; unset one of them")
     try:
         if path.stat().st_mode & stat.S_IROTH and not str(path).startswith("/run/secrets/"):

@@ -1,0 +1,91 @@
+"""The keeper: applies, verifies, makes anew, purges only what everybody has passed."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from chassis.keeper import Keeper, stream_config
+from chassis.testing.eventually import eventually
+from chassis.testing.servers import NatsServer
+from contracts import executor, streams
+from contracts.streams import CONSUMERS, STREAMS
+from tests.chassis.conftest import Start, fact, nothing
+
+
+async def test_applying_twice_changes_nothing_and_verifying_agrees(nats_server: NatsServer) -> None:
+    keeper = Keeper(nats_server.url())
+    assert len(await keeper.apply()) == len(STREAMS) + len(CONSUMERS)
+    assert await keeper.apply() == []
+    assert await keeper.verify() == []
+    await keeper.close()
+
+
+async def test_a_difference_is_named_and_applying_mends_it(keeper: Keeper) -> None:
+    js = await keeper.connect()
+    config = stream_config(STREAMS[1], 1)
+    config.max_bytes = 7 * streams.MIB
+    await js.update_stream(config)
+    await js.delete_consumer("EVENTS", "planner-runs")
+    found = [str(difference) for difference in await keeper.verify()]
+    assert found == [
+        f"stream EVENTS max_bytes: expected {STREAMS[1].max_bytes}, found {7 * streams.MIB}",
+        "consumer planner-runs: expected to exist, found nothing",
+    ]
+    assert await keeper.apply() == ["stream EVENTS updated", "consumer planner-runs created"]
+    assert await keeper.verify() == []
+
+
+async def test_only_what_every_consumer_has_passed_is_purged(
+    start: Start, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = tuple(s.model_copy(update={"soft_bytes": 2_000}) for s in STREAMS)
+    monkeypatch.setattr("chassis.keeper.STREAMS", small)
+    js = await keeper.connect()
+    run_id = uuid4()
+    async with start("executor", nothing) as emitter:
+        for n in range(30):
+            async with emitter.uow.begin() as tx:
+                tx.publish(fact(run_id, n))
+        await eventually(lambda: _count(js, 30))
+        await keeper.purge_and_publish()
+        assert (await js.stream_info("EVENTS")).state.messages == 30, "nobody has read them"
+        for durable in ("planner-runs", "gateway-timeline"):
+            pull = await js.pull_subscribe_bind(consumer=durable, stream="EVENTS")
+            for message in await pull.fetch(30, timeout=5):
+                await message.ack_sync()
+        await keeper.purge_and_publish()
+        state = (await js.stream_info("EVENTS")).state
+        assert 0 < state.messages < 30
+        assert state.bytes <= 2_500
+
+
+async def _count(js: object, wanted: int) -> bool:
+    info = await js.stream_info("EVENTS")  # type: ignore[attr-defined]
+    return info.state.messages == wanted
+
+
+async def test_a_full_stream_refuses_and_the_outbox_holds(start: Start, keeper: Keeper) -> None:
+    js = await keeper.connect()
+    tiny = stream_config(STREAMS[1], 1)
+    tiny.max_bytes = 1_500
+    await js.update_stream(tiny)
+    async with start("executor", nothing) as emitter:
+        for n in range(10):
+            async with emitter.uow.begin() as tx:
+                tx.publish(fact(uuid4(), n))
+        waiting = "select count(*) from outbox where published_at is null"
+        await eventually(lambda: _at_least(emitter.pool, waiting, 5))
+        await keeper.apply()  # room again
+        await eventually(lambda: _at_most(emitter.pool, waiting, 0), timeout=30)
+        assert (await js.stream_info("EVENTS")).state.messages == 10
+    assert executor.RunCompleted.owner == "executor"
+
+
+async def _at_least(pool: object, sql: str, n: int) -> bool:
+    return await pool.fetchval(sql) >= n  # type: ignore[attr-defined]
+
+
+async def _at_most(pool: object, sql: str, n: int) -> bool:
+    return await pool.fetchval(sql) <= n  # type: ignore[attr-defined]

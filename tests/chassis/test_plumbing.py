@@ -1,0 +1,109 @@
+"""Blobs, migrations, logs and health: the small parts that every service leans on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+import asyncpg
+import pytest
+import structlog
+
+from chassis import logs
+from chassis.blobs import Blobs
+from chassis.health import Health
+from chassis.migrate import EditedMigration, migrate
+from chassis.settings import ServiceSettings
+from chassis.testing.servers import Database
+from contracts.errors import Rejection, RetryLater
+
+
+@pytest.fixture
+def settings(object_store_settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
+    for name, value in object_store_settings.items():
+        monkeypatch.setenv(name, value)
+    return ServiceSettings(nats_url="nats://x", database_url="postgresql://x")
+
+
+async def test_a_blob_comes_back_as_it_was_stored_and_a_missing_one_is_said(settings: ServiceSettings) -> None:
+    blobs = Blobs(settings)
+    data = bytes(range(256)) * 1000
+    ref = await blobs.put(data, company="default", content_type="application/octet-stream")
+    assert await blobs.put(data, company="default", content_type="application/octet-stream") == ref
+    assert await blobs.get(ref) == data
+    with pytest.raises(Rejection, match="not in the store"):
+        await blobs.get(ref.model_copy(update={"key": "default/nothing"}))
+    other = await blobs.put(b"other", company="default", content_type="text/plain")
+    with pytest.raises(Rejection, match="not what was stored"):
+        await blobs.get(ref.model_copy(update={"key": other.key}))
+    await blobs.aclose()
+
+
+async def test_an_object_store_that_is_away_is_a_matter_of_time() -> None:
+    gone = ServiceSettings(
+        nats_url="nats://x",
+        database_url="postgresql://x",
+        s3_endpoint_url="http://127.0.0.1:9",
+        s3_access_key_id="k",
+        s3_secret_access_key="s",
+    )
+    blobs = Blobs(gone)
+    with pytest.raises(RetryLater, match=r"127\.0\.0\.1:9 does not answer"):
+        await blobs.put(b"x", company="default", content_type="text/plain")
+    await blobs.aclose()
+
+
+async def test_migrations_run_once_however_many_race_and_refuse_an_edited_file(
+    database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "0001_things.sql").write_text("create table things (id int primary key);")
+    applied = await asyncio.gather(*(migrate(database.url, "racers", tmp_path) for _ in range(4)))
+    assert sorted(len(names) for names in applied)[:3] == [0, 0, 0]
+    assert "0001_things.sql" in max(applied, key=len)
+    assert await migrate(database.url, "racers", tmp_path) == []
+    (tmp_path / "0001_things.sql").write_text("create table things (id bigint primary key);")
+    with pytest.raises(EditedMigration, match=r"racers/0001_things\.sql was edited"):
+        await migrate(database.url, "racers", tmp_path)
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "0001_half.sql").write_text("create table half (id int); select 1/0;")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(database.url, "halves", tmp_path)
+    (tmp_path / "0001_half.sql").write_text("create table half (id int);")
+    assert "0001_half.sql" in await migrate(database.url, "halves", tmp_path)
+
+
+def test_logs_are_json_with_fields_and_secrets_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    before = logging.getLogger().handlers[:]
+    try:
+        logs.configure("planner", format="json")
+        structlog.get_logger("x").info("task.created", task_id="t1", url="nats://planner:hunter2@127.0.0.1")
+        logging.getLogger("library").warning("GET /events?api_key=topsecret failed, Bearer abc.def")
+        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        assert (lines[0]["event"], lines[0]["task_id"], lines[0]["service"]) == ("task.created", "t1", "planner")
+        everything = json.dumps(lines)
+        assert not [s for s in ("hunter2", "topsecret", "abc.def") if s in everything]
+    finally:
+        logging.getLogger().handlers[:] = before
+        structlog.reset_defaults()
+        structlog.contextvars.clear_contextvars()
+
+
+async def test_health_names_what_is_not_well() -> None:
+    health = Health(lambda: 0.0)
+
+    async def fine() -> None:
+        return None
+
+    async def broken() -> None:
+        raise ConnectionError("refused")
+
+    health.add("nats", fine)
+    assert await health.failures() == {}
+    health.add("postgres", broken)
+    assert await health.failures() == {"postgres": "ConnectionError: refused"}
+    health.draining = True
+    assert await health.failures() == {"service": "draining"}
