@@ -137,6 +137,16 @@ class Consumer:
 
     async def _outcome(self, message: Msg) -> str:
         try:
+            return await self._settled(message)
+        except (NatsError, NatsTimeout):
+            raise
+        except CONNECTION_LOST as error:  # in the handler, or when its failure was to be written down
+            log.warning("message.database_gone", subject=message.subject, error=str(error))
+            await message.nak(delay=random.uniform(0.5, 2.0))
+            return "retried"
+
+    async def _settled(self, message: Msg) -> str:
+        try:
             await self._dispatch(message)
         except AlreadyHandled:
             await message.ack_sync(timeout=5)
@@ -144,10 +154,8 @@ class Consumer:
         except RetryLater as later:
             await message.nak(delay=later.delay)
             return "retried"
-        except CONNECTION_LOST as error:
-            log.warning("message.database_gone", subject=message.subject, error=str(error))
-            await message.nak(delay=random.uniform(0.5, 2.0))
-            return "retried"
+        except CONNECTION_LOST:
+            raise
         except Rejection as rejection:
             await self._bury(message, str(rejection), 1)
             return "dead"

@@ -12,8 +12,15 @@ Pool: TypeAlias = "asyncpg.Pool[Any]"
 #: a connection of one's own, or one that a pool lent
 Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 
-#: asyncpg raises these when the server went away: the work is not at fault and comes back
-CONNECTION_LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
+#: asyncpg raises these when the server went away: the work is not at fault and comes back. An InternalClientError is
+#: what a query gets that begins between the server's last words and the end of its stream
+CONNECTION_LOST = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+)
 
 
 async def _use_json(connection: Connection) -> None:

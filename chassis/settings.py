@@ -22,14 +22,18 @@ class BadSettings(FluidcrewError):
     """A variable of the environment is missing or wrong; the message names it."""
 
 
-def _names(field: str, info: FieldInfo, prefix: str) -> list[str]:
-    """The variables that may hold a field, the most specific first."""
+def _plain_names(field: str, info: FieldInfo, prefix: str) -> list[str]:
     alias = info.validation_alias
     if alias is None:
         return [f"{prefix}{field}".upper()]
-    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
-    plain = [str(c).upper() for c in choices]
-    return [f"{prefix}{name}".upper() for name in plain if prefix] + plain
+    return [str(c).upper() for c in (alias.choices if isinstance(alias, AliasChoices) else [alias])]
+
+
+def _names(field: str, info: FieldInfo, prefix: str) -> list[str]:
+    """The variables that may hold a field, the most specific first."""
+    plain = _plain_names(field, info, prefix)
+    shared = info.validation_alias is not None
+    return [f"{prefix}{name}".upper() for name in plain if prefix and shared] + plain
 
 
 def _read_secret(name: str, path: Path) -> str:
@@ -77,17 +81,21 @@ class EnvironmentSettings(BaseSettings):
         return init_settings, EnvironmentSource(settings_cls)
 
     @classmethod
+    def variables(cls) -> dict[str, str]:
+        """The variable that documents each field, by field; overrides and _FILE forms apart."""
+        prefix = cls.model_config.get("env_prefix", "") or ""
+        return {field: _plain_names(field, info, prefix)[0] for field, info in cls.model_fields.items()}
+
+    @classmethod
     def load(cls, **given: Any) -> Any:
         """Like the constructor, but a wrong variable is one line that names it (BadSettings)."""
         try:
             return cls(**given)
         except ValidationError as error:
-            prefix = cls.model_config.get("env_prefix", "") or ""
-            lines = []
+            variables, lines = cls.variables(), []
             for problem in error.errors(include_url=False, include_input=False):
                 field = str(problem["loc"][0]) if problem["loc"] else "?"
-                info = cls.model_fields.get(field)
-                lines.append(f"{_names(field, info, prefix)[-1] if info else field}: {problem['msg']}")
+                lines.append(f"{variables.get(field, field)}: {problem['msg']}")
             raise BadSettings("; ".join(lines)) from error
 
 

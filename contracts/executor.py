@@ -66,8 +66,8 @@ class RunNode(Strict):
     llm_backend: Name | None = None
     llm_model: Name | None = None
     params: Params = Field(default_factory=dict)
-    timeout_s: float | None = None
-    max_attempts: int | None = None
+    timeout_s: float | None = Field(default=None, gt=0, le=86_400)
+    max_attempts: int | None = Field(default=None, ge=1, le=20)
 
 
 class RunStartedAnswer(Value):
@@ -174,9 +174,9 @@ class StartRun(Request[RunStartedAnswer], owner="executor", entity="run", verb="
     nodes: list[RunNode] = Field(min_length=1, max_length=200)
     gate: Gate | None = None
     dry_run: bool = False
-    timeout_s: float | None = None
-    node_timeout_s: float | None = None
-    max_attempts: int | None = None
+    timeout_s: float | None = Field(default=None, gt=0, le=2_592_000)
+    node_timeout_s: float | None = Field(default=None, gt=0, le=86_400)
+    max_attempts: int | None = Field(default=None, ge=1, le=20)
     meta: dict[str, Any] = Field(default_factory=dict)
 
 

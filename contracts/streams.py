@@ -56,7 +56,9 @@ def _facts(*facts: type[Message]) -> tuple[str, ...]:
     return tuple(fact.pattern() for fact in facts)
 
 
-TIMELINE = ConsumerSpec(stream="EVENTS", durable="gateway-timeline", filter_subjects=("evt.>",), max_ack_pending=4096)
+TIMELINE = ConsumerSpec(
+    stream="EVENTS", durable="gateway-timeline", filter_subjects=("evt.>",), max_ack_pending=4096, ack_wait=10
+)
 PLANNER_RUNS = ConsumerSpec(
     stream="EVENTS",
     durable="planner-runs",

@@ -16,7 +16,7 @@ from chassis.roles import plain_url
 from chassis.testing.servers import (
     Database,
     NatsServer,
-    bucket_directory,
+    create_bucket,
     create_database,
     drop_database,
     ensure_template,
@@ -107,11 +107,11 @@ def object_store_settings(_object_store: S3 | None) -> dict[str, str]:
     """The variables of an object store, as a service gets them; the bucket is empty and this test's own."""
     if _object_store is None:
         return object_store_of(os.environ)
-    bucket = f"test-{uuid.uuid4().hex[:12]}"
-    bucket_directory(_object_store.directory, bucket).mkdir()
-    return {
+    settings = {
         "S3_ENDPOINT_URL": _object_store.url,
-        "S3_BUCKET": bucket,
+        "S3_BUCKET": f"test-{uuid.uuid4().hex[:12]}",
         "S3_ACCESS_KEY_ID": _object_store.access_key,
         "S3_SECRET_ACCESS_KEY": _object_store.secret_key,
     }
+    asyncio.run(create_bucket(settings))
+    return settings

@@ -7,8 +7,8 @@ import os
 import shutil
 import signal
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -152,5 +152,15 @@ def object_store_of(environ: dict[str, str] | os._Environ[str]) -> dict[str, str
     return {name: environ.get(f"TEST_{name}", "") for name in names}
 
 
-def bucket_directory(root: Path, bucket: str) -> Path:
-    return root / "data" / bucket
+async def create_bucket(settings: Mapping[str, str]) -> None:
+    """By the API: a directory made behind rclone's back stays unseen while its list of buckets is cached."""
+    import aioboto3
+
+    session = aioboto3.Session(region_name="us-east-1")
+    async with session.client(
+        "s3",
+        endpoint_url=settings["S3_ENDPOINT_URL"],
+        aws_access_key_id=settings["S3_ACCESS_KEY_ID"],
+        aws_secret_access_key=settings["S3_SECRET_ACCESS_KEY"],
+    ) as client:
+        await client.create_bucket(Bucket=settings["S3_BUCKET"])

@@ -1,0 +1,1 @@
+"""The model layer: one call to a language model, whoever provides it."""

@@ -1,0 +1,139 @@
+"""Reads a prompt the way a model would skim it: language, title, role, criteria, and what came before."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Language = Literal["en", "fr"]
+LABEL = "[simulated by the demo provider]"
+
+HEADING = re.compile(
+    r"^\s*(?:#{1,6}\s+(?P<title>.+?)\s*:?"
+    r"|\**(?P<label>[^\W\d_][\w '\u2019/()-]{1,48}?)\**\s*:\**(?:\s+(?P<rest>.*))?)\s*$"
+)
+TITLES = re.compile(r"(?i)\b(?:title|task|step|node|goal|request|subject|titre|tâche|étape|objectif|demande|sujet)\b")
+ROLES = re.compile(r"(?i)\b(?:role|rôle)\b")
+CRITERIA = re.compile(r"(?i)\b(?:accept\w*|criteri\w+|done when|critères?)\b")
+EARLIER = re.compile(
+    r"(?i)\b(?:dep\w*|inputs?|results?|outputs?|earlier|previous|dépendances?|résultats?|précédent\w*)\b"
+)
+OTHER = re.compile(r"(?i)\b(?:instructions?|consignes?|notes?|context\w*|risks?|risques?|assumptions?|critique)\b")
+BULLET = re.compile(r"^\s*[-*•]\s+(?!\[)")
+PLAIN = re.compile(r"^\s*(?![#>\[]|[-*•]\s)\S")
+FENCED = re.compile(r"(?ms)(?:^#+ (?P<title>[^\n]+)\n)?^<data(?P<mark>[^>\n]*)>\n(?P<text>.*?)\n</data(?P=mark)>")
+POINT = re.compile(r"^\s*[-*•]\s+\*\*")
+MARKER = re.compile(r"^\s*(?:(?:[-*•>]|\d+[.)])\s+(?:\[[ x]\]\s+)?|\*[^*\s][^*]*\*\s+)")  # or an emphasised lead
+YOU_ARE = re.compile(
+    r"(?i)(?:you are|act as|vous êtes|tu es)\s+(?:an?\s+|the\s+|une?\s+|le\s+|la\s+|l['\u2019])?([^.,;:\n]{3,60})",
+)
+FRENCH = re.compile(
+    r"(?i)\b(?:le|la|les|des|du|une?|et|est|pour|dans|avec|sur|aux?|vous|qui|que|ce|cette|rapport|rédiger)\b|[àâçéèêîôûœ]",
+)
+ENGLISH = re.compile(r"(?i)\b(?:the|of|and|to|is|for|with|an?|on|in|that|this|write|report|how|what)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    language: Language
+    title: str
+    role: str
+    criteria: tuple[str, ...]
+    earlier: tuple[str, ...]  # a line of each earlier result
+    seed: int
+
+    def dice(self) -> random.Random:
+        return random.Random(self.seed)
+
+    def say(self, english: str, french: str) -> str:
+        return french if self.language == "fr" else english
+
+
+def read(system: str, user: str) -> Brief:
+    parts = sections(FENCED.sub("", user))
+    title = _title(parts)
+    criteria = next((_items(body) for label, body in parts if CRITERIA.search(label)), [])[:5]
+    return Brief(
+        language=language_of(" ".join((title, *criteria)), " ".join(body for _, body in parts)),
+        title=title,
+        role=_role(system, parts),
+        criteria=tuple(criteria),
+        earlier=tuple(_fenced(user) or _earlier(parts)),
+        seed=int.from_bytes(hashlib.sha256(f"{system}\0{user}".encode()).digest()[:8], "big"),
+    )
+
+
+def sections(text: str) -> list[tuple[str, str]]:
+    """Markdown headings and `Label: text` lines split a prompt; what comes before the first has an empty label."""
+    found: list[tuple[str, list[str]]] = [("", [])]
+    for line in text.splitlines():
+        match = HEADING.match(line)
+        if match is not None and (match["title"] or _is_label(match["label"])):
+            found.append((match["title"] or match["label"], [match["rest"] or ""]))
+        else:
+            found[-1][1].append(line)
+    return [(label, "\n".join(lines).strip()) for label, lines in found]
+
+
+def _is_label(text: str) -> bool:
+    """ "Role: …" is one; "Draft the analysis of: …" is content."""
+    known = (TITLES, ROLES, CRITERIA, EARLIER, OTHER)
+    return len(text.split()) <= 4 and any(pattern.search(text) for pattern in known)
+
+
+def language_of(*texts: str) -> Language:
+    """Of the first text that tells; English when none does."""
+    for text in texts:
+        french, english = len(FRENCH.findall(text)), len(ENGLISH.findall(text))
+        if french != english:
+            return "fr" if french > english else "en"
+    return "en"
+
+
+def _title(parts: list[tuple[str, str]]) -> str:
+    labelled = (body for label, body in parts if body and TITLES.search(label) and not EARLIER.search(label))
+    anything = (body or label for label, body in parts if body or label)
+    text = next(labelled, None) or next(anything, "") or "Untitled"
+    return _one_line(text, 120)
+
+
+def _role(system: str, parts: list[tuple[str, str]]) -> str:
+    labelled = next((body for label, body in parts if body and ROLES.search(label)), "")
+    named = YOU_ARE.search(system)
+    return _one_line(labelled or (named[1] if named else ""), 60)
+
+
+def _fenced(text: str) -> list[str]:
+    """Of each fenced result the name of its step, and the line that tells most."""
+    found: list[str] = []
+    for match in FENCED.finditer(text):
+        lines = match["text"].splitlines()
+        tells = next((line for kind in (POINT, BULLET, PLAIN) for line in lines if kind.match(line)), "")
+        name = (match["title"] or "").partition(": ")[2].partition(":")[0]
+        found += [f"{_one_line(name, 60)}: {line}" if name else line for line in _items(tells)[:1]]
+    return found[:4]
+
+
+def _earlier(parts: list[tuple[str, str]]) -> list[str]:
+    """One line of each section below a heading about earlier results; bullets tell more than openings."""
+    found: list[str] = []
+    inside = False
+    for label, body in parts:
+        inside = bool(EARLIER.search(label)) or (inside and not (TITLES.search(label) or CRITERIA.search(label)))
+        if inside:
+            found.append(next((line for line in body.splitlines() if BULLET.match(line)), body))
+    bullets = [text for text in found if BULLET.match(text)]
+    return [line for text in bullets or found for line in _items(text)[:1]][:4]
+
+
+def _items(body: str) -> list[str]:
+    lines = (MARKER.sub("", line).strip() for line in body.splitlines() if LABEL not in line)
+    return [_one_line(line, 110) for line in lines if len(line) > 2]
+
+
+def _one_line(text: str, limit: int) -> str:
+    line = " ".join((text.strip().splitlines() or [""])[0].replace("**", "").split()).strip("*#` ")
+    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"

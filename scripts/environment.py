@@ -1,0 +1,19 @@
+"""Every variable that something of ours reads: the settings classes, and what runs before any service."""
+
+from __future__ import annotations
+
+from chassis.llm.settings import LlmSettings
+from chassis.settings import EnvironmentSettings
+from services.executor.settings import ExecutorSettings
+from services.gateway.settings import GatewaySettings
+from services.planner.settings import PlannerSettings
+
+SETTINGS: tuple[type[EnvironmentSettings], ...] = (GatewaySettings, PlannerSettings, ExecutorSettings, LlmSettings)
+
+#: read by the supervisor, the command line and the setup
+LOCAL = frozenset({"FLUIDCREW_HOME", "FLUIDCREW_URL", "PREVIEW_PORT"})
+
+
+def variables() -> set[str]:
+    """Names without <SERVICE>_ overrides and _FILE forms, which every one of them has."""
+    return LOCAL.union(*(settings.variables().values() for settings in SETTINGS))

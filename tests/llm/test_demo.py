@@ -1,0 +1,226 @@
+"""The demo provider: deterministic, labelled, made from the prompt, and valid for whatever type is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Literal
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import AnyUrl, BaseModel, Field
+
+from chassis.llm.call import ModelFailure, Prompt
+from chassis.llm.demo import prose
+from chassis.llm.demo.reading import LABEL, read
+from chassis.llm.models import Models
+from chassis.llm.settings import LlmSettings
+from contracts.plan import PlanGraph
+from tests.llm.given import DEMO
+
+ENGLISH = Prompt(
+    "You are an Analyst.",
+    """# Step
+Draft the analysis of: bicycle lanes in Lyon
+
+Acceptance criteria:
+- Every claim has a source
+- Two options at least
+
+## Results of earlier steps
+### research
+> [simulated by the demo provider] No model was called.
+- **Known**: traffic doubled in ten years
+""",
+)
+FRENCH = Prompt("Tu es une rédactrice.", "Titre : Synthèse des pistes cyclables\nCritères : une page")
+
+
+@pytest.fixture
+def quick() -> Models:
+    return Models(LlmSettings(llm_demo_token_delay_ms=0))
+
+
+async def test_the_answer_takes_up_title_role_criteria_and_earlier_results(quick: Models) -> None:
+    done = await quick.complete(DEMO, ENGLISH, timeout=5)
+    assert done.text.startswith(f"> {LABEL}")
+    for taken_up in ("bicycle lanes in Lyon", "Analyst", "Every claim has a source", "traffic doubled in ten years"):
+        assert taken_up in done.text
+    assert 80 <= len(done.text.split()) <= 200
+
+
+FENCED = """## Step
+Relire les brouillons : solde 2026
+
+## Acceptance criteria
+- Chaque critère est vérifié
+
+## Results of earlier steps
+### draft-context: Rédiger le contexte : solde 2026
+<data 0123abcd>
+> [simulated by the demo provider] Aucun modèle n'a été appelé.
+
+## Rédiger le contexte
+
+*Rédigé en tant que Rédacteur.* Le sujet.
+
+### Acceptance criteria
+
+- [x] Un critère de l'autre
+</data 0123abcd>
+
+### research: Recherche
+<data 99>
+- **Connu** : le besoin revient
+</data 99>"""
+
+
+async def test_fenced_results_are_taken_up_and_their_headings_are_not_ours(quick: Models) -> None:
+    brief = read("You are the relecteur.\n\nRules.", FENCED)
+    assert brief.title == "Relire les brouillons : solde 2026"
+    assert brief.criteria == ("Chaque critère est vérifié",)
+    assert brief.language == "fr"
+    assert brief.role == "relecteur"
+    assert brief.earlier == ("Rédiger le contexte: Le sujet.", "Recherche: Connu : le besoin revient")
+
+
+async def test_a_french_prompt_gets_a_french_answer(quick: Models) -> None:
+    done = await quick.complete(DEMO, FRENCH, timeout=5)
+    assert "Aucun modèle n'a été appelé" in done.text
+    assert "Critères d'acceptation" in done.text
+    assert "Acceptance" not in done.text
+    assert 80 <= len(done.text.split()) <= 200
+
+
+async def test_the_same_prompt_has_the_same_answer_and_tokens(quick: Models) -> None:
+    first, second = [await quick.complete(DEMO, ENGLISH, timeout=5) for _ in range(2)]
+    assert first.text == second.text
+    assert first.usage == second.usage
+    assert first.usage.completion_tokens == -(-len(first.text) // 4)
+
+
+async def test_it_is_free_and_says_that_it_is_simulated(quick: Models) -> None:
+    done = await quick.complete(DEMO, ENGLISH, timeout=5)
+    assert done.cost.amount == 0
+    assert done.record.simulated
+    assert done.model_used == "demo-1"
+    assert any("simulated" in warning for warning in done.warnings)
+
+
+async def test_it_streams_and_can_be_cancelled(quick: Models) -> None:
+    pieces: list[str] = []
+    done = await quick.complete(DEMO, ENGLISH, on_token=pieces.append, timeout=5)
+    assert "".join(pieces) == done.text
+    assert len(pieces) > 10
+    slow = Models(LlmSettings(llm_demo_token_delay_ms=1000))
+    call = asyncio.create_task(slow.complete(DEMO, ENGLISH, timeout=60))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+async def test_it_has_the_same_clocks_as_any_provider() -> None:
+    slow = Models(LlmSettings(llm_demo_token_delay_ms=1000, llm_first_token_timeout_s=0.01))
+    with pytest.raises(ModelFailure) as caught:
+        await slow.complete(DEMO, ENGLISH, on_token=lambda _: None, timeout=60)
+    assert caught.value.kind == "timeout"
+
+
+async def test_it_keeps_to_the_token_limit(quick: Models) -> None:
+    done = await quick.complete(DEMO, ENGLISH, timeout=5, max_tokens=20)
+    assert done.usage.completion_tokens == 20
+    assert any("cut off at 20 tokens" in warning for warning in done.warnings)
+
+
+@pytest.mark.parametrize("title", ["Report on tides", "Rapport 80p", "x", "Étude " + "é" * 300, "Plan 7", "Plan 8"])
+async def test_a_plan_is_a_sensible_graph(quick: Models, title: str) -> None:
+    done = await quick.complete(DEMO, Prompt("Plan the task.", f"Title: {title}"), output=PlanGraph, timeout=5)
+    again = await quick.complete(DEMO, Prompt("Plan the task.", f"Title: {title}"), output=PlanGraph, timeout=5)
+    assert done.output is not None
+    assert done.output == again.output
+    nodes = done.output.plan
+    assert 5 <= len(nodes) <= 7
+    seen: set[str] = set()
+    for node in nodes:
+        assert set(node.deps) <= seen, "steps come after what they depend on"
+        assert node.id not in seen
+        assert node.suggested_agent_role
+        assert node.acceptance
+        assert node.notes == LABEL
+        seen.add(node.id)
+    assert sum(node.deps == nodes[-3].deps for node in nodes) >= 2, "drafts run in parallel"
+    assert nodes[0].deps == []
+    assert nodes[-1].id == "synthesis"
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Leaf(BaseModel):
+    name: str = Field(min_length=3, max_length=5)
+    children: list[Leaf] = Field(default_factory=list)
+
+
+class Everything(BaseModel):
+    score: int = Field(ge=0, le=100)
+    ratio: float = Field(gt=0, lt=1)
+    odd: int = Field(multiple_of=7, gt=20)
+    below: float = Field(lt=-3)
+    slug: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,38}$")
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    colour: Colour
+    kind: Literal["a", "b"]
+    maybe: str | None
+    tree: Leaf
+    pair: tuple[int, str]
+    many: list[date] = Field(min_length=3)
+    few: set[str] = Field(min_length=1)
+    when: datetime
+    where: AnyUrl
+    who: UUID
+    price: Decimal
+    notes: dict[str, int]
+    union: Annotated[int | str, Field(description="either")]
+    flag: bool
+
+
+class Weird(BaseModel):
+    steps: list[Leaf]
+    id: str
+    deps: list[str]
+
+
+@pytest.mark.parametrize("output", [Everything, Leaf, Weird])
+async def test_any_type_gets_a_valid_instance(quick: Models, output: type[BaseModel]) -> None:
+    done = await quick.complete(DEMO, ENGLISH, output=output, timeout=5)
+    assert isinstance(done.output, output)
+
+
+class LooseStep(BaseModel):
+    id: str
+    title: str
+    deps: list[str]
+    acceptance: str
+    effort: Literal["small", "large"]
+
+
+class LoosePlan(BaseModel):
+    summary: str
+    steps: list[LooseStep]
+
+
+async def test_another_shape_of_plan_is_a_plan_too(quick: Models) -> None:
+    done = await quick.complete(DEMO, ENGLISH, output=LoosePlan, timeout=5)
+    assert done.output is not None
+    assert len(done.output.steps) >= 5
+
+
+@given(st.text(max_size=400), st.text(max_size=4000))
+def test_any_prompt_can_be_read_and_answered(system: str, user: str) -> None:
+    assert prose.write(read(system, user)).startswith(f"> {LABEL}")

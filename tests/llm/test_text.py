@@ -1,0 +1,51 @@
+"""Cleaning: what leaves the model layer can be stored anywhere, whole or in pieces."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chassis.llm.text import StreamCleaner, clean, clean_json
+
+ANYTHING = st.text(st.characters(codec=None) | st.sampled_from("\x00\ud800\ud83d\ude00\udfff"))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | ANYTHING,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANYTHING, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(ANYTHING)
+def test_cleaned_text_is_valid_utf8_without_nul_and_stays_so(text: str) -> None:
+    cleaned = clean(text)
+    assert "\x00" not in cleaned
+    cleaned.encode()
+    assert clean(cleaned) == cleaned
+
+
+@given(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])))
+def test_valid_text_is_left_alone(text: str) -> None:
+    assert clean(text) == text
+
+
+@given(st.lists(ANYTHING, max_size=8))
+def test_pieces_add_up_to_the_cleaned_whole(pieces: list[str]) -> None:
+    cleaner = StreamCleaner()
+    told = [cleaner.feed(piece) for piece in pieces] + [cleaner.flush()]
+    assert "".join(told) == clean("".join(pieces))
+    for piece in told:
+        piece.encode()
+
+
+def test_a_pair_cut_in_two_is_joined() -> None:
+    cleaner = StreamCleaner()
+    assert [cleaner.feed("a\ud83d"), cleaner.feed("\ude00b"), cleaner.flush()] == ["a", "\N{GRINNING FACE}b", ""]
+
+
+@given(JSON)
+def test_every_string_of_a_document_is_cleaned(document: object) -> None:
+    text = json.dumps(clean_json(document), ensure_ascii=False)
+    text.encode()
+    assert "\\u0000" not in text.replace("\\\\", "")
