@@ -101,7 +101,7 @@ class Consumer:
         self._slots.release()
         free = max(1, self._slots._value)
         try:
-            messages = await subscription.fetch(min(free, CONCURRENCY), timeout=1.0)
+            messages = await subscription.fetch(min(free, CONCURRENCY), timeout=0.5)
         except (TimeoutError, NatsTimeout):
             if not self._bus.connected:
                 await asyncio.sleep(0.2)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from contracts import catalog
+from contracts import catalog, sidecar
 from contracts.message import Message, Request
 from scripts import asyncapi, catalogue, diagrams
 
@@ -32,6 +32,7 @@ def schemas() -> Iterator[tuple[Path, str]]:
     for request in catalog.REQUESTS:
         both = {"request": _schema(request), "answer": _schema(request.answer)}
         yield SCHEMAS / f"rpc.{request.owner}.{request.entity}.{request.verb}.json", as_json(both)
+    yield SCHEMAS / "llm_sidecar.schema.json", as_json(sidecar.json_schema())
 
 
 def _schema(model: type[Message] | type[Request[Any]] | Any) -> dict[str, Any]:
