@@ -92,6 +92,7 @@ class Bus:
     async def start(self) -> None:
         """Begin to answer requests and hear doorbells."""
         await self._broker.start()
+        await self.nc.flush()  # or the server may not know the subscriptions yet when others hear that we are up
 
     async def stop(self) -> None:
         """Stop listening, let running handlers finish, close."""

@@ -149,7 +149,7 @@ class Repair:
             while left > 0:
                 for message in await pull.fetch(min(left, 1000), timeout=5):
                     left -= 1
-                    if (id := (message.headers or {}).get("Nats-Msg-Id")) and (parsed := _uuid(id)):
+                    if (id := (message.headers or {}).get("ce-id")) and (parsed := _uuid(id)):
                         ids.add(parsed)
         finally:
             await pull.unsubscribe()

@@ -39,8 +39,10 @@ log = structlog.get_logger(__name__)
 
 Background = Callable[[asyncio.Event], Awaitable[None]]
 
+# Under a new Nats-Msg-Id (its ce-id stays): within its duplicate window the broker would swallow the old one.
 RESEND = """
-update outbox set published_at = null, stream_sequence = null, created_at = clock_timestamp() - interval '1 minute'
+update outbox set published_at = null, stream_sequence = null, created_at = clock_timestamp() - interval '1 minute',
+    headers = headers || jsonb_build_object('Nats-Msg-Id', gen_random_uuid()::text)
 where story = $1 and sequence between $2 and $3 returning sequence
 """
 LAST_TOLD = "select sequence from stories where story = $1"

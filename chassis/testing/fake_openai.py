@@ -2,7 +2,7 @@
 
 In a test: `async with FakeOpenAI() as server`, `server.script(Behaviour(status=500))`, `server.calls`.
 As a process `python -m chassis.testing.fake_openai --port 0` prints its base URL;
-it answers GET and DELETE /ledger and POST /script. Anthropic's /v1/messages are served too.
+it answers GET and DELETE /ledger, POST and DELETE /script. Anthropic's /v1/messages are served too.
 """
 
 from __future__ import annotations
@@ -80,12 +80,15 @@ class FakeOpenAI:
                 await response.json(200, {})
             case "POST", "/script":
                 await self._scripted(request, response)
+            case "DELETE", "/script":
+                self._script.clear()
+                await response.json(200, {})
             case _:
                 await response.json(404, {"error": {"message": f"no route {request.method} {request.path}"}})
 
     async def _scripted(self, request: HttpRequest, response: HttpResponse) -> None:
         try:
-            self.script(*SCRIPT.validate_json(request.body))
+            self.script(*SCRIPT.validate_python(json.loads(request.body)))  # pydantic's reader refuses lone surrogates
         except ValidationError as error:
             await response.json(422, {"error": {"message": str(error)}})
         else:

@@ -28,6 +28,9 @@ from deploy.local.parts import ready_now
 from deploy.local.postgres import Postgres
 from deploy.local.s3 import S3
 
+#: Servers that exist already: TEST_NATS_URL, or NATS_URL as everything else reads it. Read once: tests change the environment.
+GIVEN = {n: os.environ.get(f"TEST_{n}") or os.environ.get(n, "") for n in ("NATS_URL", "DATABASE_URL", "S3_ENDPOINT_URL")}
+
 # A process that is killed loses nothing by these; only a power cut would, and tests have none.
 UNSAFE_BUT_FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
@@ -50,7 +53,7 @@ def infra_home() -> Iterator[Home]:
 @pytest.fixture(scope="session")
 def postgres_admin_url(infra_home: Home) -> Iterator[str]:
     """A superuser's URL of a server; `database` is what most tests want."""
-    if given := os.environ.get("TEST_DATABASE_URL"):
+    if given := GIVEN["DATABASE_URL"]:
         yield plain_url(given)
         return
     server = Postgres(infra_home, **UNSAFE_BUT_FAST)
@@ -78,7 +81,7 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
     """A server of this test's own, without streams: it may be broken at will."""
     home = Home(tmp_path / "nats-home")
     home.prepare()
-    server = NatsServer(home, os.environ.get("TEST_NATS_URL", ""))
+    server = NatsServer(home, GIVEN["NATS_URL"])
     server.start()
     yield server
     server.stop()
@@ -92,7 +95,7 @@ def nats_url(nats_server: NatsServer) -> str:
 
 @pytest.fixture(scope="session")
 def _object_store(infra_home: Home) -> Iterator[S3 | None]:
-    if os.environ.get("TEST_S3_ENDPOINT_URL"):
+    if GIVEN["S3_ENDPOINT_URL"]:
         yield None
         return
     server = S3(infra_home, "fluidcrew")

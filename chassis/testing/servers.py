@@ -147,9 +147,9 @@ def _digest() -> str:
 
 
 def object_store_of(environ: dict[str, str] | os._Environ[str]) -> dict[str, str]:
-    """The settings of an S3 endpoint given by TEST_S3_*."""
+    """The settings of an S3 endpoint given by TEST_S3_* or S3_*."""
     names = ("S3_ENDPOINT_URL", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
-    return {name: environ.get(f"TEST_{name}", "") for name in names}
+    return {name: environ.get(f"TEST_{name}") or environ.get(name, "") for name in names}
 
 
 async def create_bucket(settings: Mapping[str, str]) -> None:

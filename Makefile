@@ -1,0 +1,85 @@
+# One entry for everything: `make` lists the targets. Nothing here needs more than Python 3.11 with venv, git and make.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv/bin
+ARGS ?=
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && n=4; [ $$n -lt 2 ] && n=2; echo $$n)
+
+# The newest Python that works (a pyenv shim may be there and fail); only asked when a target needs it.
+CANDIDATES := $(PYTHON) $(VENV)/python python3.13 python3.12 python3.11 python3.14 python3 python
+IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+FIND_PYTHON = python=; for p in $(CANDIDATES); do "$$p" -c '$(IS_NEW_ENOUGH)' >/dev/null 2>&1 && python=$$p && break; done; \
+	[ -n "$$python" ] || { echo "setup: no Python 3.11 or newer found; install one, or name it: make PYTHON=/path/to/python3.12 $@" >&2; exit 1; }
+SETUP = $(FIND_PYTHON); "$$python" -m fluidcrew.setup_env
+
+LOCK = $(VENV)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	--custom-compile-command "make lock" $(UPGRADE)
+SERVICES := gateway planner executor
+
+.PHONY: help setup setup-dev demo up down test test-fast lint fmt type verify lock clean init-env api-run task-plan-start bench doctor
+
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
+
+setup: ## make the virtual environment (runtime)
+	@$(SETUP) runtime
+
+setup-dev:
+	@$(SETUP) dev
+
+demo: ## from nothing to a finished run: install, start, plan, run, show, stop
+	@$(SETUP) runtime --starting
+	@$(VENV)/fluidcrew demo $(ARGS)
+
+up: ## start everything and keep it running (Ctrl-C drains and stops); ARGS="--scale executor=2"
+	@$(SETUP) runtime --starting
+	@$(VENV)/fluidcrew up $(ARGS)
+
+api-run: up ## the predecessor's name for `up`
+
+down: setup ## stop the stack that runs in the data directory
+	@$(VENV)/fluidcrew down
+
+doctor: setup ## look whether this machine can run Fluidcrew
+	@$(VENV)/fluidcrew doctor
+
+init-env: ## make .env from .env.example (never overwrites)
+	@if [ -e .env ]; then echo ".env is there already; nothing changed"; else install -m 600 .env.example .env && echo "made .env"; fi
+
+task-plan-start: setup ## create a task, plan it, assign its nodes and start the run on the running stack; TITLE="…"
+	@$(VENV)/fluidcrew run "$${TITLE:-Write a short launch plan for a newsletter}" --use-supervisor --watch $(ARGS)
+
+test: setup-dev lint type verify ## everything CI runs
+	@$(VENV)/python -m pytest -n $(WORKERS) $(ARGS)
+
+test-fast: setup-dev ## the tests that need no server
+	@$(VENV)/python -m pytest -q tests/contracts tests/*/test_domain*.py $(ARGS)
+
+lint: setup-dev ## style and import contracts
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/lint-imports
+
+fmt: setup-dev ## format, and fix what can be fixed
+	@$(VENV)/ruff format .
+	@$(VENV)/ruff check --fix .
+
+type: setup-dev ## types
+	@$(VENV)/mypy
+
+verify: setup-dev ## compare what is generated with its sources; fail on a difference
+	@$(VENV)/python -m scripts.generate --check
+
+bench: setup-dev ## the figures of docs/benchmarks.md
+	@$(VENV)/python -m bench $(ARGS)
+
+lock: setup-dev ## lock every group with hashes; UPGRADE=--upgrade for newer versions
+	@$(LOCK) --group bootstrap -o requirements/bootstrap.txt
+	@$(LOCK) --group dev pyproject.toml -o requirements/dev.txt
+	@for group in runtime $(SERVICES); do \
+		$(LOCK) --group $$group -c requirements/dev.txt pyproject.toml -o requirements/$$group.txt || exit 1; done
+
+clean: ## remove the virtual environment and caches; the data directory stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,227 @@
+"""What can be known about this machine before anything is downloaded or started; stdlib only.
+
+Each finding that is wrong says how to put it right.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import locale
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from deploy.local.environment import (
+    CHECKOUT,
+    DEFAULT_PORT,
+    DEFAULT_PREVIEW_PORT,
+    BadEnvironment,
+    home_of,
+    port_of,
+    value_of,
+)
+from deploy.local.home import explain, is_free
+
+MIB = 1024 * 1024
+INSTALL_BYTES = 900 * MIB
+DATA_BYTES = 300 * MIB
+MEMORY_BYTES = 1024 * MIB
+TIMEOUT_SECONDS = 2.0
+PROVIDERS = {
+    "openai": ("OPENAI_BASE_URL", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+    "anthropic": ("ANTHROPIC_BASE_URL", "https://api.anthropic.com", "ANTHROPIC_API_KEY"),
+    "ollama": ("OLLAMA_BASE_URL", "http://127.0.0.1:11434/v1", ""),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. `fatal` ones keep the stack from working; the others are for the reader to weigh."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+    fatal: bool = True
+
+    def line(self) -> str:
+        mark = "ok     " if self.ok else "FAILED " if self.fatal else "warning"
+        return f"{mark} {self.name}: {self.detail}" + (f" -> {self.fix}" if self.fix and not self.ok else "")
+
+
+def failed(checks: list[Check]) -> bool:
+    return any(c.fatal and not c.ok for c in checks)
+
+
+def preflight(environ: Mapping[str, str], *, starting: bool, installing: bool = True) -> list[Check]:
+    """What can be known before anything is downloaded or started."""
+    checks = [python_version(), utf8()]
+    if installing:
+        checks += [venv_module(), disk("disk for the installation", CHECKOUT, INSTALL_BYTES)]
+    for check in (data_directory, memory, root_user, node):
+        checks += guarded(check, environ)
+    if starting:
+        checks += guarded(ports, environ)
+    return checks + guarded(provider, environ)
+
+
+def guarded(check: Callable[[Mapping[str, str]], list[Check]], environ: Mapping[str, str]) -> list[Check]:
+    try:
+        return check(environ)
+    except BadEnvironment as error:
+        message, _, fix = str(error).partition("; ")
+        return [Check("environment", False, message, fix)]
+
+
+def python_version() -> Check:
+    found = ".".join(map(str, sys.version_info[:3]))
+    fix = "install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.12 …"
+    return Check("Python", sys.version_info >= (3, 11), f"{found} at {sys.executable} (3.11 or newer is needed)", fix)
+
+
+def utf8() -> Check:
+    encoding = locale.getpreferredencoding(False)
+    good = encoding.lower().replace("-", "") == "utf8" and sys.getfilesystemencoding().lower() == "utf-8"
+    return Check("locale", good, f"text is {encoding}", "export LC_ALL=C.UTF-8", fatal=False)
+
+
+def venv_module() -> Check:
+    there = all(importlib.util.find_spec(name) for name in ("venv", "ensurepip"))
+    return Check(
+        "venv", bool(there), "the modules venv and ensurepip", "install them (on Debian: apt install python3-venv)"
+    )
+
+
+def disk(name: str, directory: Path, needed: int) -> Check:
+    free = shutil.disk_usage(_existing(directory)).free
+    fix = (
+        "free some space"
+        if directory == CHECKOUT
+        else "free some space, or set FLUIDCREW_HOME to a directory on another disk"
+    )
+    return Check(name, free >= needed, f"{free // MIB} MiB free at {directory}, {needed // MIB} needed", fix)
+
+
+def data_directory(environ: Mapping[str, str]) -> list[Check]:
+    home = home_of(environ)
+    try:
+        with tempfile.TemporaryFile(dir=str(_existing(home))) as probe:
+            probe.write(b"\0" * 65536)
+            probe.flush()
+        writable = Check("data directory", True, str(home))
+    except OSError as error:
+        message, _, fix = explain(error, home).partition(": ")
+        writable = Check("data directory", False, message, fix)
+    return [writable, disk("disk for data", home, DATA_BYTES)]
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest above it that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def memory(_: Mapping[str, str]) -> list[Check]:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return []  # not Linux
+    fix = "stop something; the stack takes about 600 MiB"
+    return [Check("memory", free >= MEMORY_BYTES, f"{free // MIB} MiB available", fix, fatal=False)]
+
+
+def root_user(environ: Mapping[str, str]) -> list[Check]:
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or value_of(environ, "DATABASE_URL"):
+        return []
+    known = (
+        subprocess.run(
+            ["id", "fluidcrew"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        ).returncode
+        == 0
+    )
+    fix = "create it (useradd --system fluidcrew), start as an ordinary user, or set DATABASE_URL"
+    return [Check("root", known or bool(shutil.which("useradd")), "Postgres runs as the system user fluidcrew", fix)]
+
+
+def node(_: Mapping[str, str]) -> list[Check]:
+    found = shutil.which("node")
+    return [
+        Check(
+            "Node",
+            bool(found),
+            found or "not found; only the cockpit needs it",
+            "install Node 20 or newer",
+            fatal=False,
+        )
+    ]
+
+
+def ports(environ: Mapping[str, str]) -> list[Check]:
+    checks = []
+    running = _running_stack(environ)
+    for name, default in (("PORT", DEFAULT_PORT), ("PREVIEW_PORT", DEFAULT_PREVIEW_PORT)):
+        port = port_of(environ, name, default)
+        holder = f"in use by the stack that runs in {home_of(environ)} (pid {running})" if running else "in use"
+        fix = f"stop what listens there, or set {name} to another port"
+        free = is_free(port, environ.get("GATEWAY_HOST") or "127.0.0.1")
+        checks.append(Check(name, free or running is not None, f"port {port} is {'free' if free else holder}", fix))
+    return checks
+
+
+def _running_stack(environ: Mapping[str, str]) -> int | None:
+    try:
+        pid = int(json.loads((home_of(environ) / "stack.json").read_text())["pid"])
+        os.kill(pid, 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return pid
+
+
+def provider(environ: Mapping[str, str]) -> list[Check]:
+    """Whether the default provider answers on its list of models; any answer but a refused key will do."""
+    name = (environ.get("LLM_DEFAULT_PROVIDER") or "demo").strip().lower()
+    if name == "demo":
+        return [Check("provider", True, "demo (simulated answers; set LLM_DEFAULT_PROVIDER for real ones)")]
+    if name not in PROVIDERS:
+        fix = f"set LLM_DEFAULT_PROVIDER to demo, {', '.join(PROVIDERS)}"
+        return [Check("provider", False, f"LLM_DEFAULT_PROVIDER={name!r} is unknown", fix)]
+    variable, default, key_name = PROVIDERS[name]
+    base = (environ.get(variable) or default).rstrip("/")
+    key = value_of(environ, key_name) if key_name else ""
+    if not base.startswith(("http://", "https://")):
+        return [Check("provider", False, f"{variable} is no http URL", "give one like http://127.0.0.1:11434/v1")]
+    url = f"{base}/v1/models" if name == "anthropic" else f"{base}/models"
+    problem = refusal(
+        url, {"Authorization": f"Bearer {key}", "x-api-key": key, "anthropic-version": "2023-06-01"} if key else {}
+    )
+    if problem is None:
+        return [Check("provider", True, f"{name} answers")]
+    fix = f"set {key_name}" if "key" in problem else f"start it, or correct {variable}"
+    return [Check("provider", False, f"{name} at {_without_credentials(base)} {problem}", fix, fatal=False)]
+
+
+def refusal(url: str, headers: Mapping[str, str]) -> str | None:
+    request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 - the callers know it is http
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):  # noqa: S310
+            return None
+    except urllib.error.HTTPError as error:
+        return f"refuses the key ({error.code})" if error.code in (401, 403) else None
+    except (OSError, ValueError) as error:
+        return f"is not reachable ({getattr(error, 'reason', error)})"
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
