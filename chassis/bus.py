@@ -26,6 +26,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from chassis import telemetry
 from chassis.blobs import Blobs
 from chassis.context import Context
+from chassis.postgres import CONNECTION_LOST
 from chassis.unit_of_work import Answered
 from contracts import subjects
 from contracts.envelope import CLAIM_CHECK_BYTES, REPLY_LIMIT_BYTES, Envelope, Reply
@@ -67,6 +68,7 @@ class Bus:
             pending_size=16 * 2**20,
             error_cb=self._on_error,
             closed_cb=self._on_closed,
+            disconnected_cb=self._on_disconnected,
             reconnected_cb=self._on_reconnected,
             graceful_timeout=graceful_timeout,
             apply_types=False,
@@ -74,6 +76,7 @@ class Bus:
             logger=None,
         )
         self._stopping = False
+        self._asking: set[asyncio.Timeout] = set()
         self.on_reconnect: list[Callable[[], None]] = []
         self.consumers: list[tuple[ConsumerSpec, Mapping[type[Message], MessageHandler]]] = []
 
@@ -110,6 +113,11 @@ class Bus:
         if not self._stopping:
             log.error("bus.closed", hint="nats-py does not come back from this; the supervisor restarts the process")
             os._exit(70)
+
+    async def _on_disconnected(self) -> None:
+        """Answers to what is being asked cannot come any more: the server lets them go out on that connection only."""
+        for limit in self._asking:
+            limit.reschedule(asyncio.get_running_loop().time())
 
     async def _on_reconnected(self) -> None:
         log.info("bus.reconnected")
@@ -157,6 +165,10 @@ class Bus:
             return Reply(failure=refusal.failure), "refused"
         except ValidationError as error:
             return Reply(failure=_invalid(error)), "refused"
+        except CONNECTION_LOST as error:
+            log.warning("request.database_gone", pattern=pattern, error=repr(error))
+            away = f"the service {self.service} cannot reach its database right now; repeat the request"
+            return Reply(failure=RetryLater(2.0, away).failure), "refused"
         except Exception as error:
             log.exception("request.failed", pattern=pattern)
             telemetry.report(error, pattern=pattern, request_id=context.request_id)
@@ -185,10 +197,19 @@ class Bus:
 
     async def _asked(self, request: Request[A], body: bytes, headers: dict[str, str], patience: float) -> Reply:
         try:
-            message = await self.nc.request(request.subject(), body, timeout=patience, headers=headers or None)
+            async with asyncio.timeout(None) as limit:
+                self._asking.add(limit)
+                try:
+                    message = await self.nc.request(request.subject(), body, timeout=patience, headers=headers or None)
+                finally:
+                    self._asking.discard(limit)
         except NoRespondersError:
             raise RetryLater(1.0, f"the service {request.owner} is not running") from None
         except (TimeoutError, NatsTimeout):
+            if limit.expired():
+                raise RetryLater(
+                    1.0, "the bus lost its connection before the answer came; repeat the request"
+                ) from None
             raise RetryLater(2.0, f"the service {request.owner} did not answer within {patience:g} s") from None
         except NatsError as error:
             raise RetryLater(2.0, f"the bus failed: {error!r}") from error

@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 ENDED = Counter("jobs_ended_total", "Attempts of jobs by outcome", ["kind", "outcome"])
 
+DEATHS = 5  # attempts beyond `max_attempts` that a job may take because its worker died each time
 POLL = 1.0  # seconds between looks at the table when no doorbell rings
 BACKOFF_CAP = 60.0
 
@@ -113,6 +114,7 @@ class Jobs:
         self._worker = uuid4()
         self._kinds: dict[str, _Kind] = {}
         self._due = asyncio.Event()
+        self._stopped = False
         self._changed: dict[UUID, asyncio.Event] = {}
 
     def register(
@@ -143,7 +145,7 @@ class Jobs:
             event.set()
 
     async def wait(self, id: UUID, timeout: float) -> JobState:
-        """The job's state once it has ended, or as it is after `timeout` seconds."""
+        """The job's state once it has ended, or as it is after `timeout` seconds or when this process stops."""
         event = self._changed.setdefault(id, asyncio.Event())
         deadline = asyncio.get_running_loop().time() + timeout
         try:
@@ -153,7 +155,7 @@ class Jobs:
                     raise Rejection(Code.NOT_FOUND, f"there is no job {id}")
                 state = JobState(row["state"], row["result"], row["error"])
                 left = deadline - asyncio.get_running_loop().time()
-                if state.ended or left <= 0:
+                if state.ended or left <= 0 or self._stopped:
                     return state
                 event.clear()
                 try:
@@ -176,6 +178,7 @@ class Jobs:
             except CONNECTION_LOST as error:
                 log.warning("jobs.database_gone", error=str(error))
             await self._wait_for_work(stop)
+        self._stopped = True
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -200,7 +203,7 @@ class Jobs:
 
     async def _do(self, job: Job) -> None:
         kind = self._kinds[job.kind]
-        work = asyncio.ensure_future(kind.work(job))
+        work = asyncio.ensure_future(kind.work(job) if job.attempt <= kind.max_attempts + DEATHS else _deadly(job))
         beat = asyncio.create_task(self._beat(job, kind.lease, work))
         try:
             with structlog.contextvars.bound_contextvars(job=str(job.id), request_id=job.context.request_id):
@@ -257,3 +260,10 @@ class Jobs:
                     return
             except CONNECTION_LOST as error:
                 log.warning("job.beat_failed", job=str(job.id), error=str(error))
+
+
+async def _deadly(job: Job) -> None:
+    """Instead of the work, when it seems to kill its workers: a job like that must not go round for ever."""
+    raise Rejection(
+        Code.INTERNAL, f"its worker died or stalled in most of {job.attempt - 1} attempts; it is not tried again"
+    )

@@ -57,7 +57,7 @@ def _facts(*facts: type[Message]) -> tuple[str, ...]:
 
 
 TIMELINE = ConsumerSpec(
-    stream="EVENTS", durable="gateway-timeline", filter_subjects=("evt.>",), max_ack_pending=4096, ack_wait=10
+    stream="EVENTS", durable="gateway-timeline", filter_subjects=("evt.>",), max_ack_pending=4096, ack_wait=5
 )
 PLANNER_RUNS = ConsumerSpec(
     stream="EVENTS",

@@ -29,7 +29,9 @@ from deploy.local.postgres import Postgres
 from deploy.local.s3 import S3
 
 #: Servers that exist already: TEST_NATS_URL, or NATS_URL as everything else reads it. Read once: tests change the environment.
-GIVEN = {n: os.environ.get(f"TEST_{n}") or os.environ.get(n, "") for n in ("NATS_URL", "DATABASE_URL", "S3_ENDPOINT_URL")}
+GIVEN = {
+    n: os.environ.get(f"TEST_{n}") or os.environ.get(n, "") for n in ("NATS_URL", "DATABASE_URL", "S3_ENDPOINT_URL")
+}
 
 # A process that is killed loses nothing by these; only a power cut would, and tests have none.
 UNSAFE_BUT_FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}

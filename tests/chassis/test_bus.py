@@ -10,6 +10,7 @@ import pytest
 from chassis.context import Context
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
+from chassis.testing.servers import NatsServer
 from contracts import executor, planner, streams
 from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection, RetryLater
@@ -197,3 +198,38 @@ async def test_a_bug_is_retried_and_then_buried(start: Start, monkeypatch: pytes
         letters = await eventually(lambda: _letters(consumer, 1), timeout=30)
     assert len(tries) == 5
     assert letters[0].attempts == 5  # type: ignore[attr-defined]
+
+
+async def test_a_request_does_not_outwait_the_connection_it_was_sent_on(start: Start, nats_server: NatsServer) -> None:
+    """Its answer could not come back: the right to answer ended with the connection on which the question came."""
+    asked = asyncio.Event()
+
+    async def build(chassis: Chassis) -> None:
+        async def create(request: planner.CreateTask, context: Context) -> planner.TaskCreated:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        chassis.bus.serve(planner.CreateTask, create)
+
+    async with start("planner", build), start("gateway", nothing) as caller:
+        order = planner.CreateTask(command_id=uuid4(), title="t")
+        asking = asyncio.create_task(caller.bus.ask(order, Context()))
+        await asked.wait()
+        await asyncio.to_thread(nats_server.kill)
+        with pytest.raises(RetryLater, match="connection"):
+            await asyncio.wait_for(asking, 10)
+        nats_server.start()
+        await eventually(lambda: caller.bus.connected)
+
+
+async def test_an_owner_whose_database_is_away_is_unavailable_and_not_broken(start: Start) -> None:
+    async def build(chassis: Chassis) -> None:
+        async def get(request: executor.GetRun, context: Context) -> executor.RunDetail:
+            raise ConnectionRefusedError(111, "Connection refused")
+
+        chassis.bus.serve(executor.GetRun, get)
+
+    async with start("executor", build), start("gateway", nothing) as caller:
+        with pytest.raises(RetryLater, match="database"):
+            await caller.bus.ask(executor.GetRun(run_id=uuid4()), Context())

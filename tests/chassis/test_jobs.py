@@ -118,3 +118,17 @@ async def test_a_worker_that_stops_hands_its_job_back_at_once(start: Start) -> N
         await began.wait()
     async with start("planner", quick) as second:
         assert (await second.jobs.wait(id, 10.0)).state == "done"
+
+
+async def test_a_job_that_kills_its_workers_is_given_up(start: Start) -> None:
+    async def build(chassis: Chassis) -> None:
+        chassis.jobs.register("draft", doing(chassis, {"ok": 1}), max_attempts=2)  # type: ignore[arg-type]
+
+    async with start("planner", nothing) as first:
+        id = await enqueue(first)
+        died = "update jobs set attempt = 7, state = 'running', lease_until = clock_timestamp() - interval '1 second'"
+        await first.pool.execute(died)
+    async with start("planner", build) as second:
+        state = await second.jobs.wait(id, 10.0)
+        assert state.state == "failed"
+        assert "worker died" in str(state.error)

@@ -1,0 +1,1 @@
+"""The services of Fluidcrew. None of them imports another."""

@@ -1,0 +1,1 @@
+"""What the planner reaches outside: language models and task files."""

@@ -1,0 +1,71 @@
+"""What does a model have to say to give a plan, and what of its answer can be used?"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from contracts.plan import Lines, PlanGraph
+from services.planner.domain.graph import completed, violations
+
+NOT_A_KEY = re.compile(r"[^A-Za-z0-9_.-]+")
+MAX_ANSWER = 200_000  # characters of an unusable answer that are kept
+
+
+class DraftedNode(BaseModel):
+    """One step of the plan."""
+
+    id: str = Field(description="short and unique, like `research`; letters, digits, - and _")
+    title: str = Field(description="what is done, as an instruction of at most 15 words")
+    deps: list[str] = Field(default_factory=list, description="ids of the steps whose results this step needs")
+    suggested_agent_role: str = Field(description="the profession of who should do it, like `copywriter`")
+    instructions: str | None = Field(default=None, description="how to do it, in two to five sentences")
+    acceptance: Lines = Field(default_factory=list, description="criteria by which the result can be checked")
+    risks: Lines = Field(default_factory=list, description="what could go wrong")
+    assumptions: Lines = Field(default_factory=list, description="what is taken for granted")
+    notes: str | None = None
+
+
+class DraftedPlan(BaseModel):
+    """A plan: steps that form an acyclic graph by their `deps`."""
+
+    plan: list[DraftedNode]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What came out of drafting. Without a graph, `errors` says why and `answer` what the model said."""
+
+    graph: PlanGraph | None
+    origin: str  # supervisor, or repaired when it took a second round
+    errors: tuple[str, ...] = ()
+    answer: str | None = None
+    tokens: int = 0
+    cost_usd: str | None = "0"  # None: a price is unknown
+
+
+def read(drafted: DraftedPlan) -> tuple[PlanGraph | None, list[str]]:
+    """The sound graph in a draft, or everything that is wrong with it. Ids are spelled as keys, not refused."""
+    nodes = [_keyed(node.model_dump(exclude_none=True)) for node in drafted.plan]
+    try:
+        graph = PlanGraph.model_validate({"plan": nodes})
+    except ValidationError as error:
+        return None, [_problem(p) for p in error.errors(include_url=False, include_input=False)]
+    broken = violations(graph)
+    return (None, broken) if broken else (completed(graph), [])
+
+
+def _keyed(node: dict[str, Any]) -> dict[str, Any]:
+    return {**node, "id": key(node["id"]), "deps": [key(dep) for dep in node["deps"]]}
+
+
+def key(text: str) -> str:
+    return NOT_A_KEY.sub("-", text).strip("-_.")[:64]
+
+
+def _problem(problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place or 'plan'}: {problem['msg']}"

@@ -1,0 +1,1 @@
+"""What the planner does with each request, job and fact."""

@@ -1,0 +1,60 @@
+"""What a service makes of a database that goes away under it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chassis.dead_letters import DeadLetters
+from chassis.postgres import CONNECTION_LOST, connect
+from chassis.service import Chassis
+from chassis.testing.eventually import eventually
+from chassis.testing.servers import Database
+from contracts import executor, streams
+from contracts.envelope import Envelope
+from contracts.errors import Code, Rejection
+from tests.chassis.conftest import Start, fact, nothing
+
+DYING_WORDS = b"SFATAL\0VFATAL\0C57P02\0Mterminating connection due to unexpected postmaster exit\0\0"
+
+
+async def test_a_connection_that_heard_the_server_die_but_not_yet_hang_up_counts_as_lost(database: Database) -> None:
+    """asyncpg raises an InternalClientError when a query begins between the last words and the end of the stream."""
+    connection = await connect(database.url_for("planner"), "planner")
+    try:
+        connection._protocol.data_received(b"E" + (len(DYING_WORDS) + 4).to_bytes(4, "big") + DYING_WORDS)
+        with pytest.raises(CONNECTION_LOST):
+            await connection.fetchval("select 1")
+    finally:
+        connection.terminate()
+
+
+async def test_a_poison_message_outlives_a_database_that_is_away(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot be buried then; neither is it lost, nor does the process end."""
+    exits: list[int] = []
+    monkeypatch.setattr("os._exit", exits.append)
+    bury, gone = DeadLetters.bury, iter([ConnectionResetError("the database went away")])
+
+    async def bury_later(self: DeadLetters, *arguments: Any) -> None:
+        for error in gone:
+            raise error
+        await bury(self, *arguments)
+
+    monkeypatch.setattr(DeadLetters, "bury", bury_later)
+
+    async def build(chassis: Chassis) -> None:
+        async def refuse(message: executor.RunCompleted, envelope: Envelope) -> None:
+            raise Rejection(Code.INVALID, "poison")
+
+        chassis.bus.on(streams.PLANNER_RUNS, {executor.RunCompleted: refuse})
+
+    async with start("planner", build) as consumer, start("executor", nothing) as emitter:
+        async with emitter.uow.begin() as tx:
+            tx.publish(fact())
+        await eventually(lambda: buried(consumer), timeout=30, what="the dead letter")
+    assert exits == []
+
+
+async def buried(chassis: Chassis) -> bool:
+    return bool((await chassis.dead_letters.list(10, 0)).total)
