@@ -28,7 +28,7 @@ from deploy.local.parts import ready_now
 from deploy.local.postgres import Postgres
 from deploy.local.s3 import S3
 
-#: Servers that exist already: TEST_NATS_URL, or NATS_URL as everything else reads it. Read once: tests change the environment.
+#: Servers that exist already: TEST_NATS_URL, or NATS_URL as all else reads it. Read once: tests change it.
 GIVEN = {
     n: os.environ.get(f"TEST_{n}") or os.environ.get(n, "") for n in ("NATS_URL", "DATABASE_URL", "S3_ENDPOINT_URL")
 }

@@ -1,0 +1,137 @@
+"""What endpoints ask for, as sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+
+from fastapi import Depends, Header, Path, Query, Request
+
+from chassis.blobs import Blobs
+from chassis.bus import Bus
+from chassis.context import Context
+from chassis.health import Health
+from services.gateway.asking import Desk
+from services.gateway.auth import Caller
+from services.gateway.domain import roles, times
+from services.gateway.domain.roles import Role
+from services.gateway.presence import Presence
+from services.gateway.settings import GatewaySettings
+from services.gateway.store import Feed
+from services.gateway.watching import Watching
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a running gateway consists of; made by its lifespan."""
+
+    settings: GatewaySettings
+    version: str
+    bus: Bus
+    blobs: Blobs
+    feed: Feed
+    watching: Watching
+    presence: Presence
+    health: Health
+
+
+def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+PartsDep = Annotated[Parts, Depends(_parts)]
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+CallerDep = Annotated[Caller, Depends(_caller)]
+
+
+def _admin(caller: CallerDep) -> Caller:
+    roles.require(caller.role, Role.ADMIN)
+    return caller
+
+
+AdminDep = Annotated[Caller, Depends(_admin)]
+
+TimezoneHeader = Annotated[
+    str | None,
+    Header(
+        alias="X-Timezone",
+        max_length=64,
+        description="IANA zone for the answer's timestamps",
+        examples=["Europe/Paris"],
+    ),
+]
+
+
+def _desk(request: Request, parts: PartsDep, caller: CallerDep, x_timezone: TimezoneHeader = None) -> Desk:
+    request_id = request.state.request_id
+    context = Context(request_id=request_id, correlation_id=request_id, actor=caller.key_id, role=caller.role.value)
+    return Desk(parts.bus, context, times.zone(x_timezone))
+
+
+DeskDep = Annotated[Desk, Depends(_desk)]
+
+IdempotencyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e][\x20-\x7e]*$",
+        description="the same request with the same key has one effect and one answer",
+    ),
+]
+
+
+def _command_id(request: Request, caller: CallerDep, idempotency_key: IdempotencyHeader = None) -> UUID:
+    """Same key, method, path and Idempotency-Key: same command."""
+    if idempotency_key is None:
+        return uuid4()
+    scope = f"{caller.company}\n{caller.key_id}\n{request.method}\n{request.url.path}\n{idempotency_key}"
+    return uuid5(NAMESPACE_URL, scope)
+
+
+CommandIdDep = Annotated[UUID, Depends(_command_id)]
+
+
+def _own_request_id(request: Request) -> str | None:
+    """The request id when the client itself sent one: only then a repetition is meant."""
+    return request.state.request_id if request.state.request_id_given else None
+
+
+OwnRequestIdDep = Annotated[str | None, Depends(_own_request_id)]
+
+TimeRange = tuple[datetime | None, datetime | None]
+
+
+def _started(started_from: datetime | None = None, started_to: datetime | None = None) -> TimeRange:
+    return times.checked_range(started_from, started_to, "started")
+
+
+def _happened(ts_from: datetime | None = None, ts_to: datetime | None = None) -> TimeRange:
+    return times.checked_range(ts_from, ts_to, "ts")
+
+
+StartedDep = Annotated[TimeRange, Depends(_started)]
+HappenedDep = Annotated[TimeRange, Depends(_happened)]
+
+Filter = Annotated[str | None, Query(max_length=200)]
+VersionPath = Annotated[int, Path(ge=1, le=2**31 - 1)]
+
+
+def _last_event_id(
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)] = None,
+    from_query: Annotated[str | None, Query(alias="last_event_id", max_length=200)] = None,
+) -> str | None:
+    return last_event_id or from_query
+
+
+LastEventIdDep = Annotated[str | None, Depends(_last_event_id)]

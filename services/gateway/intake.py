@@ -1,0 +1,111 @@
+"""A pull loop of our own: keeps one request open on a durable consumer and hands over whatever has arrived.
+
+`fetch` of nats-py waits for a whole batch or a timeout and spins on a consumer that is gone (findings-throughput,
+findings-reliability P3, P7); here the next transaction takes what came during the previous one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from types import TracebackType
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from contracts.streams import ConsumerSpec
+
+log = structlog.get_logger(__name__)
+
+EXPIRES = 30.0
+HEARTBEAT = 2.0
+SILENCE = 3 * HEARTBEAT  # without even a heartbeat for so long, the request is lost
+REST = 0.5  # after a refusal: the consumer is missing until the keeper makes it again
+NANOSECONDS = 10**9
+
+
+class Intake:
+    """`async with Intake(...) as intake: while …: messages = await intake.take(1.0)`"""
+
+    def __init__(self, nc: Client, spec: ConsumerSpec, stop: asyncio.Event, *, batch: int) -> None:
+        self._nc = nc
+        self._stop = stop
+        self._spec = spec
+        self._batch = batch
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{spec.stream}.{spec.durable}"
+        self._inbox = f"{nc.new_inbox()}.{spec.durable}"
+        self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()  # None: stop waiting
+        self._subscription: Subscription | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._asked = 0  # number of the request that is open
+        self._open = 0  # messages it may still bring
+        self._heard = 0.0
+        self._not_before = 0.0
+        self._reconnects = 0
+
+    async def __aenter__(self) -> Intake:
+        self._subscription = await self._nc.subscribe(
+            f"{self._inbox}.*", cb=self._hear, pending_msgs_limit=10**6, pending_bytes_limit=10**9
+        )
+        self._stopping = asyncio.create_task(self._end_waiting())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """What nobody has looked at goes to the next leader at once."""
+        if self._stopping is not None:
+            self._stopping.cancel()
+        if self._subscription is not None and self._nc.is_connected:
+            await self._subscription.unsubscribe()
+            for message in self._waiting(self._arrived.qsize()):
+                await message.nak()
+
+    async def _end_waiting(self) -> None:
+        await self._stop.wait()
+        self._arrived.put_nowait(None)
+
+    def _waiting(self, limit: int) -> list[Msg]:
+        """What is here already, without waiting for more."""
+        here = (self._arrived.get_nowait() for _ in range(min(limit, self._arrived.qsize())))
+        return [message for message in here if message is not None]
+
+    async def _hear(self, message: Msg) -> None:
+        self._heard = time.monotonic()
+        status = (message.headers or {}).get("Status")
+        if status is None:
+            self._open -= 1
+            self._arrived.put_nowait(message)
+        elif status != "100" and message.subject == f"{self._inbox}.{self._asked}":
+            self._open = 0
+            if status == "408":  # the request has lived its time; nobody may have to wait for the next one
+                await self._ask()
+            else:
+                self._not_before = self._heard + REST
+                log.info("timeline.refused", status=status, reason=(message.headers or {}).get("Description", ""))
+
+    async def take(self, timeout: float) -> list[Msg]:
+        """What has arrived, at most a batch; empty when nothing did within `timeout` seconds, or when told to stop."""
+        if self._arrived.empty():
+            await self._ask()
+            try:
+                first = await asyncio.wait_for(self._arrived.get(), timeout)
+            except TimeoutError:
+                return []
+            return [first, *self._waiting(self._batch - 1)] if first is not None else []
+        return self._waiting(self._batch)
+
+    async def _ask(self) -> None:
+        now = time.monotonic()
+        reconnects = self._nc.stats["reconnects"]
+        lost = reconnects != self._reconnects or now - self._heard > SILENCE
+        if not self._nc.is_connected or now < self._not_before or (self._open > 0 and not lost):
+            return
+        self._asked += 1
+        self._open, self._heard, self._reconnects = self._batch, now, reconnects
+        wish = {"batch": self._batch, "expires": int(EXPIRES * NANOSECONDS)}
+        wish["idle_heartbeat"] = int(HEARTBEAT * NANOSECONDS)
+        await self._nc.publish(self._next, json.dumps(wish).encode(), reply=f"{self._inbox}.{self._asked}")

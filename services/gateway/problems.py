@@ -1,0 +1,188 @@
+"""How refusals look over HTTP: codes to statuses in one dict, RFC 9457 members beside FastAPI's `detail`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from math import ceil
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chassis import telemetry
+from chassis.postgres import CONNECTION_LOST
+from contracts.errors import Code, Failure, Rejection, RetryLater
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS: Mapping[Code, int] = {
+    Code.BAD_REQUEST: 400,
+    Code.INVALID: 422,
+    Code.UNAUTHENTICATED: 401,
+    Code.FORBIDDEN: 403,
+    Code.NOT_FOUND: 404,
+    Code.TITLE_TAKEN: 409,
+    Code.PLAN_MISSING: 409,
+    Code.PLAN_NOT_READY: 409,
+    Code.RUN_ACTIVE: 409,
+    Code.ILLEGAL_STATE: 409,
+    Code.NOTHING_TO_SKIP: 400,
+    Code.IDEMPOTENCY_MISMATCH: 422,
+    Code.IN_FLIGHT: 409,
+    Code.TOO_LARGE: 413,
+    Code.RATE_LIMITED: 429,
+    Code.UNAVAILABLE: 503,
+    Code.INTERNAL: 500,
+}
+#: what an HTTP status of the framework's own means in our codes
+CODE_OF_STATUS: Mapping[int, Code] = {404: Code.NOT_FOUND, 413: Code.TOO_LARGE, 503: Code.UNAVAILABLE}
+RETRY_AFTER: Mapping[Code, float] = {Code.UNAVAILABLE: 1.0, Code.IN_FLIGHT: 1.0}
+
+
+class FieldError(BaseModel):
+    """One wrong field, in FastAPI's own shape."""
+
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 beside FastAPI's `detail`, which is a text, or for 422 a list of wrong fields."""
+
+    type: str = Field(examples=["urn:fluidcrew:problem:not_found"])
+    title: str
+    status: int
+    code: Code
+    detail: str | list[FieldError]
+    details: dict[str, Any] = Field(default_factory=dict, description="What the owner adds, such as `run_id`")
+    request_id: str
+
+
+class Malformed(Rejection):
+    """The body cannot be read at all; `errors` says where."""
+
+    def __init__(self, message: str, *loc: str | int, type: str = "json_invalid") -> None:
+        error = FieldError(type=type, loc=["body", *loc], msg=message)
+        super().__init__(Code.INVALID, message, errors=[error.model_dump()])
+
+
+def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route for the statuses with which it may refuse."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {s: {"description": HTTPStatus(s).phrase, "content": {MEDIA_TYPE: {"schema": schema}}} for s in statuses}
+
+
+def _errors_of(failure: Failure) -> list[dict[str, Any]]:
+    """Whatever shape an owner gave its list of errors, as FastAPI would have written it."""
+    found = failure.details.get("errors") or [failure.message]
+    return [
+        {
+            "type": str(e.get("type", failure.code)),
+            "loc": [part if isinstance(part, int) else str(part) for part in e.get("loc", ())],
+            "msg": str(e.get("msg", failure.message)),
+        }
+        if isinstance(e, dict)
+        else {"type": failure.code.value, "loc": [], "msg": str(e)}
+        for e in found
+    ]
+
+
+def problem(
+    request_id: str, failure: Failure, *, status: int | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    status = status or STATUS[failure.code]
+    body = {
+        "type": f"urn:fluidcrew:problem:{failure.code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": failure.code.value,
+        "detail": _errors_of(failure) if status == 422 else failure.message,
+        "details": {k: v for k, v in failure.details.items() if k != "errors"},
+        "request_id": request_id,
+    }
+    extra = dict(headers or {})
+    if status == 401:
+        extra["WWW-Authenticate"] = "ApiKey"
+    if delay := failure.retry_after or RETRY_AFTER.get(failure.code):
+        extra["Retry-After"] = str(ceil(delay))
+    return JSONResponse(body, status, headers=extra, media_type=MEDIA_TYPE)
+
+
+def request_id_of(scope: Scope) -> str:
+    return str(scope.get("state", {}).get("request_id", ""))
+
+
+def _clean(errors: Sequence[Any]) -> list[dict[str, Any]]:
+    """Without `input` and `ctx`: an echo of lone surrogates or objects could not be encoded."""
+    return [{"type": e["type"], "loc": list(e["loc"]), "msg": str(e["msg"])} for e in errors]
+
+
+def of_exception(request_id: str, error: Exception) -> Response | None:
+    """The answer to an exception that is none of our bugs."""
+    if isinstance(error, Rejection | RetryLater):
+        return problem(request_id, error.failure)
+    if isinstance(error, RequestValidationError):
+        return problem(
+            request_id, Failure(code=Code.INVALID, message="invalid", details={"errors": _clean(error.errors())})
+        )
+    if isinstance(error, HTTPException):
+        code = CODE_OF_STATUS.get(error.status_code, Code.BAD_REQUEST)
+        failure = Failure(code=code, message=str(error.detail))
+        return problem(request_id, failure, status=error.status_code, headers=error.headers)
+    if isinstance(error, CONNECTION_LOST):
+        log.warning("database.unavailable", error=str(error))
+        failure = Failure(code=Code.UNAVAILABLE, message="the gateway cannot reach its database; try again")
+        return problem(request_id, failure)
+    return None
+
+
+async def _handle(request: Request, error: Exception) -> Response:
+    response = of_exception(request_id_of(request.scope), error)
+    if response is None:
+        raise error
+    return response
+
+
+def install(app: FastAPI) -> None:
+    for kind in (Rejection, RetryLater, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _handle)
+
+
+class AnswerEverything:
+    """Innermost of the middleware that sees exceptions: a bug becomes a logged 500 problem, not a torn connection."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        except Exception as error:
+            if started or scope["type"] != "http":
+                raise
+            response = of_exception(request_id_of(scope), error) or self._bug(scope, error)
+            await response(scope, receive, send)
+
+    @staticmethod
+    def _bug(scope: Scope, error: Exception) -> Response:
+        log.exception("http.bug", method=scope["method"], path=scope["path"])
+        telemetry.report(error, request_id=request_id_of(scope))
+        text = "a bug on our side; the log knows more under this request id"
+        return problem(request_id_of(scope), Failure(code=Code.INTERNAL, message=text))

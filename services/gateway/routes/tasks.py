@@ -1,0 +1,140 @@
+"""Tasks: drafted, planned, started; and ad-hoc runs, which are a task created, planned and started in one go."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Response
+
+from contracts.errors import Code, Rejection
+from contracts.planner import (
+    CreateTask,
+    DeleteTask,
+    DraftPlan,
+    GetTask,
+    LaunchTask,
+    ListTasks,
+    PlanDrafted,
+    RunOptions,
+    StartTask,
+    Task,
+    TaskStatus,
+    UpdateTask,
+)
+from services.gateway.deps import CommandIdDep, DeskDep, Filter, OwnRequestIdDep
+from services.gateway.paging import Paging, paged
+from services.gateway.problems import describe
+from services.gateway.schemas import Accepted, Started, TaskIn, TaskPage, TaskPatch
+
+router = APIRouter(tags=["tasks"])
+PageDep = Annotated[Paging, Depends(paged("created_at"))]
+
+
+@router.get("/tasks", operation_id="list_tasks")
+async def list_tasks(
+    desk: DeskDep,
+    page: PageDep,
+    status: TaskStatus | None = None,
+    title_contains: Filter = None,
+    include_archived: bool = False,
+) -> TaskPage:
+    ask = ListTasks(status=status, title_contains=title_contains, include_archived=include_archived, **page.bounds)
+    found = await desk.ask(ask)
+    return page.of(TaskPage, found.items, found.total)
+
+
+@router.post(
+    "/tasks",
+    operation_id="create_task",
+    status_code=201,
+    response_model=Task | Accepted,
+    responses={202: {"model": Accepted, "description": "An ad-hoc run was accepted"}, **describe(404, 409)},
+)
+async def create_task(
+    desk: DeskDep, body: TaskIn, command_id: CommandIdDep, request_id: OwnRequestIdDep, response: Response
+) -> Task | Accepted:
+    """Draft, draft and start, or run ad hoc, depending on what the body holds."""
+    if body.ad_hoc:
+        return await _launch(desk, body, command_id, body.request_id or request_id, response)
+    fields = body.model_dump(include={"title", "description", "gate", "project", "auto_plan", "auto_start"})
+    created = await desk.ask(CreateTask(command_id=command_id, **fields))
+    if created.run_id is not None:
+        return _accepted(created.run_id, response)
+    response.headers["Location"] = f"/tasks/{created.task.id}"
+    return created.task
+
+
+async def _launch(
+    desk: DeskDep, body: TaskIn, command_id: UUID, dedupe_key: str | None, response: Response
+) -> Accepted:
+    if body.sources != 1:
+        raise Rejection(
+            Code.BAD_REQUEST, f"an ad-hoc run needs exactly one of task_spec, task and task_file, not {body.sources}"
+        )
+    launched = await desk.ask(
+        LaunchTask(
+            command_id=command_id,
+            project=body.project,
+            title=body.title,
+            description=body.description,
+            task_spec=body.task_spec,
+            task=body.task,
+            task_file=body.task_file,
+            options=body.options or RunOptions(),
+            gate=body.gate,
+            dedupe_key=dedupe_key,
+        )
+    )
+    response.status_code = 202
+    return _accepted(launched.run_id, response)
+
+
+def _accepted(run_id: UUID, response: Response) -> Accepted:
+    location = f"/runs/{run_id}"
+    response.headers["Location"] = location
+    return Accepted(run_id=run_id, location=location)
+
+
+@router.get("/tasks/{task_id}", operation_id="get_task", responses=describe(404))
+async def get_task(desk: DeskDep, task_id: UUID) -> Task:
+    return await desk.ask(GetTask(task_id=task_id))
+
+
+@router.patch("/tasks/{task_id}", operation_id="update_task", responses=describe(404, 409))
+async def update_task(desk: DeskDep, task_id: UUID, body: TaskPatch, command_id: CommandIdDep) -> Task:
+    clears = "description" in body.model_fields_set and body.description is None
+    return await desk.ask(
+        UpdateTask(command_id=command_id, task_id=task_id, clear_description=clears, **body.model_dump())
+    )
+
+
+@router.delete("/tasks/{task_id}", operation_id="delete_task", status_code=204, responses=describe(409))
+async def delete_task(desk: DeskDep, task_id: UUID, command_id: CommandIdDep) -> None:
+    """204 also when there is no such task; 409 while it runs."""
+    await desk.ask(DeleteTask(command_id=command_id, task_id=task_id))
+
+
+@router.post(
+    "/tasks/{task_id}/plan",
+    operation_id="plan_task",
+    status_code=201,
+    responses={202: {"model": PlanDrafted, "description": "The supervisor needs longer"}, **describe(404, 409)},
+)
+async def plan_task(desk: DeskDep, task_id: UUID, command_id: CommandIdDep, response: Response) -> PlanDrafted:
+    """Waits for the supervisor up to a minute; 202 when it needs longer. A repetition joins the draft under way."""
+    drafted = await desk.ask(DraftPlan(command_id=command_id, task_id=task_id))
+    if drafted.pending:
+        response.status_code = 202
+    plan_exists = drafted.plan_id is not None and not drafted.pending
+    response.headers["Location"] = f"/plans/{drafted.plan_id}" if plan_exists else f"/tasks/{task_id}"
+    return drafted
+
+
+@router.post("/tasks/{task_id}/start", operation_id="start_task", status_code=202, responses=describe(404, 409))
+async def start_task(
+    desk: DeskDep, task_id: UUID, command_id: CommandIdDep, response: Response, dry_run: bool = False
+) -> Started:
+    started = await desk.ask(StartTask(command_id=command_id, task_id=task_id, dry_run=dry_run))
+    response.headers["Location"] = f"/runs/{started.run_id}"
+    return Started(run_id=started.run_id, dry_run=started.dry_run)

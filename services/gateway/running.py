@@ -1,0 +1,57 @@
+"""A run as the API shows it: the executor's answer, with what the timeline knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from chassis.postgres import CONNECTION_LOST
+from contracts.executor import Node, RunDetail, RunSummary
+from services.gateway.domain.times import shown_in
+from services.gateway.news import event_of
+from services.gateway.schemas import Dag, Event, NodeOut, RunEdge, RunOut, RunSummaryOut
+from services.gateway.store import Feed
+
+log = structlog.get_logger(__name__)
+
+
+def node_out(node: Node) -> NodeOut:
+    return NodeOut(**dict(node))
+
+
+def dag_of(nodes: Sequence[Node]) -> Dag:
+    ids = {node.key: node.id for node in nodes}
+    edges = [RunEdge(source=ids[dep], target=node.id) for node in nodes for dep in node.deps if dep in ids]
+    return Dag(nodes=[node_out(node) for node in nodes], edges=edges)
+
+
+def summary_out(summary: RunSummary, events_total: int | None) -> RunSummaryOut:
+    return RunSummaryOut(**dict(summary), events_total=events_total)
+
+
+async def run_out(feed: Feed, company: str, detail: RunDetail, *, events: int, zone: ZoneInfo | None) -> RunOut:
+    """Without the timeline a run can still be shown: its events are null then, and named in `degraded`."""
+    total: int | None = None
+    shown: list[Event] | None = None
+    try:
+        total = await feed.count_of_run(company, detail.run.id)
+        shown = shown_in(await latest_events(feed, company, detail, events), zone)
+    except CONNECTION_LOST as error:
+        log.warning("running.events_missing", error=repr(error))
+    return RunOut(
+        **dict(detail.run),
+        summary=summary_out(detail.summary, total),
+        dag=dag_of(detail.nodes or []),
+        events=shown,
+        artifacts=[],
+        degraded=["events"] if shown is None else [],
+    )
+
+
+async def latest_events(feed: Feed, company: str, detail: RunDetail, count: int) -> list[Event]:
+    if not count:
+        return []
+    head = await feed.head(company)
+    return [event_of(told, head.epoch) for told in await feed.latest(company, detail.run.id, count)]

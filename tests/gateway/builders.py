@@ -1,0 +1,143 @@
+"""Answers that the owners in these tests give, with every field a client may rely on."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from contracts.executor import Node, NodeDetail, Run, RunDetail, RunSummary
+from contracts.plan import PlanGraph
+from contracts.planner import Plan, PlanVersion, Task
+
+NOON = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
+
+
+def a_task(**fields: Any) -> Task:
+    base: dict[str, Any] = {
+        "id": uuid4(),
+        "company_id": "default",
+        "project_id": "default",
+        "title": "a task",
+        "description": None,
+        "status": "draft",
+        "archived": False,
+        "ad_hoc": False,
+        "gate": None,
+        "plan_id": None,
+        "run_id": None,
+        "created_at": NOON,
+        "updated_at": NOON,
+    }
+    return Task.model_validate(base | fields)
+
+
+def a_graph() -> PlanGraph:
+    return PlanGraph.model_validate([{"id": "a", "title": "first"}, {"id": "b", "title": "second", "deps": ["a"]}])
+
+
+def a_plan(**fields: Any) -> Plan:
+    id = uuid4()
+    base: dict[str, Any] = {
+        "id": id,
+        "plan_id": id,
+        "task_id": uuid4(),
+        "status": "ready",
+        "version": 1,
+        "graph": a_graph(),
+        "errors": [],
+        "assignments": [],
+        "created_at": NOON,
+        "updated_at": NOON,
+    }
+    return Plan.model_validate(base | fields)
+
+
+def a_version(plan_id: UUID, version: int) -> PlanVersion:
+    return PlanVersion(
+        plan_id=plan_id,
+        version=version,
+        status="ready",  # type: ignore[arg-type]
+        graph=a_graph(),
+        errors=[],
+        origin="explicit",
+        answer=None,
+        created_at=NOON,
+    )
+
+
+def a_run(**fields: Any) -> Run:
+    base: dict[str, Any] = {
+        "id": uuid4(),
+        "company_id": "default",
+        "project_id": "default",
+        "task_id": None,
+        "plan_id": None,
+        "title": "a run",
+        "status": "running",
+        "wanted": "run",
+        "pause_reasons": [],
+        "gate": "off",
+        "dry_run": False,
+        "error": None,
+        "request_id": "r-1",
+        "meta": {"since": "2026-07-01T12:00:00Z"},
+        "created_at": NOON,
+        "started_at": NOON,
+        "ended_at": None,
+    }
+    return Run.model_validate(base | fields)
+
+
+def a_node(**fields: Any) -> Node:
+    return Node.model_validate(_node(fields))
+
+
+def a_node_detail(**fields: Any) -> NodeDetail:
+    return NodeDetail.model_validate(
+        _node(fields) | {"output": fields.get("output"), "output_ref": fields.get("output_ref")}
+    )
+
+
+def _node(fields: dict[str, Any]) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "id": uuid4(),
+        "run_id": uuid4(),
+        "key": "a",
+        "title": "first",
+        "status": "completed",
+        "role": "writer",
+        "agent_id": None,
+        "checksum": "0" * 64,
+        "deps": [],
+        "attempt": 1,
+        "error": None,
+        "model": "demo",
+        "usage": {},
+        "output_preview": "text",
+        "output_size": 4,
+        "due_at": None,
+        "started_at": NOON,
+        "ended_at": NOON,
+        "duration_ms": 12,
+        "created_at": NOON,
+        "updated_at": NOON,
+    }
+    return base | {k: v for k, v in fields.items() if k not in ("output", "output_ref")}
+
+
+def a_run_detail(run: Run | None = None, nodes: list[Node] | None = None) -> RunDetail:
+    summary = RunSummary(
+        nodes_total=2,
+        nodes_completed=1,
+        nodes_failed=0,
+        duration_ms=None,
+        llm_prompt_tokens=10,
+        llm_completion_tokens=5,
+        llm_total_tokens=15,
+        llm_request_count=1,
+        llm_avg_latency_ms=3.0,
+        llm_p95_latency_ms=4.0,
+        cost_usd="0",
+    )
+    return RunDetail(run=run or a_run(), summary=summary, nodes=nodes)

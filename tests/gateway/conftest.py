@@ -1,0 +1,138 @@
+"""A real gateway behind a real HTTP server, on the real bus and database; the owners are services of a few lines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from chassis.context import Context
+from chassis.keeper import Keeper
+from chassis.service import Chassis, running
+from chassis.settings import ServiceSettings
+from chassis.testing.servers import Database, NatsServer
+from contracts.message import Event, Request
+from services.gateway.__main__ import Server, server_config
+from services.gateway.app import Api, create_app
+from services.gateway.deps import Parts
+from services.gateway.settings import GatewaySettings
+
+KEY = "test-key"
+
+Answer = Callable[[Any], Any]
+
+
+@dataclass
+class Owner:
+    """A service that answers what the test tells it to, remembers what it was asked, and publishes facts."""
+
+    chassis: Chassis
+    asked: list[tuple[Any, Context]] = field(default_factory=list)
+
+    async def tell(self, *facts: Event, request_id: str = "") -> None:
+        async with self.chassis.uow.begin(Context(request_id=request_id)) as tx:
+            tx.publish(*facts)
+
+
+@dataclass
+class Gateway:
+    app: Api
+    url: str
+    client: httpx.AsyncClient
+
+    @property
+    def parts(self) -> Parts:
+        parts: Parts = self.app.state.parts
+        return parts
+
+
+StartGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
+StartOwner = Callable[..., AbstractAsyncContextManager[Owner]]
+
+
+@pytest.fixture
+async def keeper(nats_server: NatsServer) -> AsyncIterator[Keeper]:
+    keeper = Keeper(nats_server.url())
+    await keeper.apply()
+    yield keeper
+    await keeper.close()
+
+
+@pytest.fixture
+def object_store(object_store_settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what travels by reference needs one."""
+    for name, value in object_store_settings.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def start_owner(database: Database, nats_server: NatsServer, keeper: Keeper) -> StartOwner:
+    @asynccontextmanager
+    async def start(name: str, answers: dict[type[Request[Any]], Answer] | None = None) -> AsyncIterator[Owner]:
+        asked: list[tuple[Any, Context]] = []
+
+        async def build(chassis: Chassis) -> None:
+            for request, answer in (answers or {}).items():
+                chassis.bus.serve(request, _handler(answer, asked))
+
+        settings = ServiceSettings(
+            nats_url=nats_server.url(name), database_url=database.url_for(name), drain_timeout=2.0, env="test"
+        )
+        async with running(name, settings, build) as chassis:
+            yield Owner(chassis, asked)
+
+    return start
+
+
+def _handler(answer: Answer, asked: list[tuple[Any, Context]]) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def handle(request: Any, context: Context) -> Any:
+        asked.append((request, context))
+        said = answer(request)
+        return await said if isinstance(said, Awaitable) else said
+
+    return handle
+
+
+@pytest.fixture
+def start_gateway(database: Database, nats_server: NatsServer, keeper: Keeper) -> StartGateway:
+    @asynccontextmanager
+    async def start(**overrides: Any) -> AsyncIterator[Gateway]:
+        given: dict[str, Any] = {
+            "nats_url": nats_server.url("gateway"),
+            "database_url": database.url_for("gateway"),
+            "drain_timeout": 3.0,
+            "port": 0,
+            "feed_poll": 0.2,
+        }
+        app = create_app(GatewaySettings(**(given | overrides)))
+        server = Server(server_config(app, app.settings))
+        serving = asyncio.create_task(server.serve())
+        try:
+            while not server.started:
+                assert not serving.done(), "the gateway did not start"
+                await asyncio.sleep(0.005)
+            url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+            async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": KEY}, timeout=20) as client:
+                yield Gateway(app, url, client)
+        finally:
+            server.should_exit = True
+            await serving
+
+    return start
+
+
+@pytest.fixture
+async def gateway(start_gateway: StartGateway) -> AsyncIterator[Gateway]:
+    """One gateway, and nobody else on the bus."""
+    async with start_gateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> httpx.AsyncClient:
+    return gateway.client

@@ -1,0 +1,168 @@
+"""Decisions without input and output: roles, pages, cursors, ranges, and the order in which facts are told."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.envelope import Envelope
+from contracts.errors import Code, Rejection
+from contracts.executor import NodeCompleted, Usage
+from services.gateway.domain import paging
+from services.gateway.domain.cursor import Cursor, parse, resume
+from services.gateway.domain.facts import Fact, read_fact, skipped_over, sort_out, tombstone
+from services.gateway.domain.roles import Role, effective, needed_for
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def a_fact(story: str, sequence: int) -> Fact:
+    return Fact(uuid4(), "default", "executor", story, sequence, "NODE_DONE", None, None, None, "", "{}", NOW)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    copies=st.integers(1, 10),
+    seed=st.integers(0, 2**32),
+    batch=st.integers(1, 30),
+)
+def test_whatever_the_order_and_the_repeats_each_story_is_told_once_and_in_order(
+    lengths: list[int], copies: int, seed: int, batch: int
+) -> None:
+    facts = [a_fact(f"s{n}", i) for n, length in enumerate(lengths) for i in range(1, length + 1)] * copies
+    random.Random(seed).shuffle(facts)
+    told: list[Fact] = []
+    parked: list[Fact] = []
+    last: dict[tuple[str, str], int] = {}
+    while facts:
+        result = sort_out([*parked, *facts[:batch]], last)
+        facts, parked = facts[batch:], result.parked
+        told, last = told + result.told, last | result.last
+    for n, length in enumerate(lengths):
+        assert [f.sequence for f in told if f.story == f"s{n}"] == list(range(1, length + 1))
+    assert parked == []
+
+
+def test_a_fact_that_comes_too_early_waits_and_others_do_not() -> None:
+    result = sort_out([a_fact("x", 3), a_fact("y", 1), a_fact("x", 1)], {})
+    assert [(f.story, f.sequence) for f in result.told] == [("y", 1), ("x", 1)]
+    assert [(f.story, f.sequence) for f in result.parked] == [("x", 3)]
+
+
+@pytest.mark.parametrize(
+    ("told", "gone", "expected"), [(2, [3, 4], 4), (2, [4], 2), (0, [1, 2, 4], 2), (5, [], 5), (5, [3], 5)]
+)
+def test_only_what_follows_directly_is_skipped_over(told: int, gone: list[int], expected: int) -> None:
+    assert skipped_over(told, gone) == expected
+
+
+def test_a_message_becomes_the_fact_that_people_know() -> None:
+    run_id, node_id = uuid4(), uuid4()
+    completed = NodeCompleted(
+        run_id=run_id,
+        node_id=node_id,
+        key="a",
+        attempt=1,
+        checksum=None,
+        output_preview="ü",
+        model=None,
+        usage=Usage(),
+        duration_ms=1,
+    )
+    envelope = Envelope.of(completed, id=uuid4(), source="executor", sequence=4, request_id="r")
+    fact = read_fact(completed.subject, envelope, completed.model_dump_json().encode())
+    assert (fact.level, fact.run_id, fact.node_id, fact.task_id) == ("NODE_COMPLETED", run_id, node_id, None)
+    assert (fact.owner, fact.story, fact.sequence, fact.request_id) == ("executor", str(run_id), 4, "r")
+    assert '"output_preview":"ü"' in fact.message
+    assert tombstone(fact, "why", UUID(int=1)).sequence == 4
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b"\xff\xfe", b'"text"'])
+def test_what_is_no_object_is_no_fact(body: bytes) -> None:
+    envelope = Envelope(id=uuid4(), type="x", source="executor", story="s", sequence=1)
+    with pytest.raises(Rejection):
+        read_fact("evt.default.executor.node.done.s", envelope, body)
+
+
+def test_a_fact_without_sequence_or_with_a_strange_subject_is_refused() -> None:
+    envelope = Envelope(id=uuid4(), type="x", source="executor", story="s", sequence=0)
+    with pytest.raises(Rejection):
+        read_fact("evt.default.executor.node.done.s", envelope, b"{}")
+    with pytest.raises(Rejection):
+        read_fact("evt.default.stranger.node.done.s", envelope.model_copy(update={"sequence": 1}), b"{}")
+
+
+@pytest.mark.parametrize("key", list(Role))
+@pytest.mark.parametrize("asked", [None, *Role])
+def test_the_effective_role_is_the_lower_one(key: Role, asked: Role | None) -> None:
+    expected = key if asked is None else min(key, asked, key=lambda role: role.rank)
+    assert effective(key, asked) is expected
+
+
+def test_an_unknown_role_is_refused_by_name() -> None:
+    with pytest.raises(Rejection, match="viewer, editor, admin") as refused:
+        effective(Role.ADMIN, "root")
+    assert refused.value.failure.code is Code.BAD_REQUEST
+
+
+def test_writes_need_an_editor_only_where_roles_are_on() -> None:
+    assert needed_for("POST", rbac=True) is Role.EDITOR
+    assert needed_for("GET", rbac=True) is Role.VIEWER
+    assert needed_for("DELETE", rbac=False) is Role.VIEWER
+
+
+@given(st.text(max_size=40))
+def test_garbage_is_never_a_cursor_and_never_an_error(text: str) -> None:
+    cursor = parse(text)
+    assert cursor is None or str(cursor).split(".")[0] == cursor.epoch
+
+
+HEAD = Cursor("0a1b2c3d", 50)
+
+
+@pytest.mark.parametrize(
+    ("last_event_id", "after", "resets"),
+    [
+        (None, 0, False),
+        ("", 0, False),
+        ("0a1b2c3d.17", 17, False),
+        ("0a1b2c3d.50", 50, False),
+        ("0a1b2c3d.51", 0, True),
+        ("ffffffff.17", 0, True),
+        ("17", 0, True),
+        ("0a1b2c3d.-1", 0, True),
+        ("; drop table", 0, True),
+    ],
+)
+def test_a_stream_goes_on_only_from_where_it_certainly_was(last_event_id: str | None, after: int, resets: bool) -> None:
+    resumption = resume(last_event_id, HEAD)
+    assert (resumption.after, resumption.reset is not None) == (after, resets)
+
+
+@given(limit=st.integers(1, 200), offset=st.integers(0, 1000), total=st.integers(0, 1000))
+def test_links_lead_over_every_item_exactly_once(limit: int, offset: int, total: int) -> None:
+    near = paging.neighbours("/x", [("q", "ü&"), ("api_key", "s")], limit=limit, offset=offset, total=total)
+    assert (near.next is None) == (offset + limit >= total)
+    assert (near.prev is None) == (offset == 0)
+    assert "api_key" not in near.header
+    assert near.next is None or near.next == f"/x?q=%C3%BC%26&limit={limit}&offset={offset + limit}"
+
+
+@pytest.mark.parametrize(
+    ("order_by", "direction", "expected"),
+    [
+        (None, None, None),
+        ("title", None, "title"),
+        ("-title", None, "-title"),
+        ("title", "desc", "-title"),
+        ("-title", "asc", "title"),
+        (None, "desc", "-created_at"),
+    ],
+)
+def test_the_direction_wins_over_the_sign(order_by: str | None, direction: paging.Direction, expected: str) -> None:
+    assert paging.ordering(order_by, direction, "created_at") == expected

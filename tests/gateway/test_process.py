@@ -1,0 +1,81 @@
+"""The gateway as a process: what it says when it cannot start, and how it stops while somebody watches."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import httpx
+
+from chassis.testing.eventually import eventually
+from chassis.testing.servers import Database, NatsServer
+from contracts.executor import GetRun
+from tests.gateway.builders import a_run_detail
+from tests.gateway.conftest import KEY, StartOwner
+from tests.gateway.sse import watch
+
+NOWHERE = {"NATS_URL": "nats://127.0.0.1:9", "DATABASE_URL": "postgresql://u@127.0.0.1:9/x"}
+
+
+@asynccontextmanager
+async def process(**environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    started = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.gateway", env=os.environ | environment, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+            await started.wait()
+
+
+async def test_wrong_settings_are_one_line_and_exit_code_78() -> None:
+    for environment, says in (
+        ({"GATEWAY_HOST": "0.0.0.0"}, "API_KEY is the default one"),
+        ({"REQUIRE_API_KEY": "false", "ENV": "prod"}, "REQUIRE_API_KEY=false works only with ENV=dev"),
+        ({"PORT": "many"}, "PORT"),
+    ):
+        async with process(**NOWHERE, **environment) as refused:
+            _, errors = await refused.communicate()
+            lines = errors.decode().strip().splitlines()
+            assert refused.returncode == 78, errors
+            assert len(lines) == 1
+            assert says in lines[0]
+
+
+async def test_a_taken_port_is_told_before_anything_else_is_tried() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        async with process(**NOWHERE, PORT=str(holder.getsockname()[1])) as refused:
+            _, errors = await refused.communicate()
+            assert refused.returncode == 1
+            assert "set PORT to a free port" in errors.decode()
+
+
+async def test_on_sigterm_watchers_hear_bye_and_the_process_ends_with_zero(
+    nats_server: NatsServer, database: Database, start_owner: StartOwner
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    environment = {"NATS_URL": nats_server.url("gateway"), "DATABASE_URL": database.url_for("gateway")}
+    async with (
+        start_owner("executor", {GetRun: lambda _: a_run_detail()}),
+        process(**environment, PORT=str(port)) as gateway,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers={"X-API-Key": KEY}) as client,
+    ):
+
+        async def is_up() -> bool:
+            return (await client.get("/readyz")).status_code == 200
+
+        await eventually(is_up)
+        async with watch(client, f"/events/stream?run_id={uuid4()}") as reader:
+            gateway.send_signal(signal.SIGTERM)
+            await reader.until_end()
+            assert reader.events() == ["bye"]
+        assert await asyncio.wait_for(gateway.wait(), 15) == 0
