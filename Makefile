@@ -29,8 +29,7 @@ setup-dev:
 	@$(SETUP) dev
 
 demo: ## from nothing to a finished run: install, start, plan, run, show, stop
-	@$(SETUP) runtime --starting
-	@$(VENV)/fluidcrew demo $(ARGS)
+	@began=$$(date +%s); $(SETUP) runtime --starting && FLUIDCREW_BEGAN=$$began $(VENV)/fluidcrew demo $(ARGS)
 
 up: ## start everything and keep it running (Ctrl-C drains and stops); ARGS="--scale executor=2"
 	@$(SETUP) runtime --starting

@@ -79,8 +79,9 @@ def write(report: Report) -> None:
         f"""\
 # Benchmarks
 
-Written by `make bench` on {datetime.now(UTC):%Y-%m-%d} at commit {commit()}, all figures in one session on one machine with everything
-on it (clients, servers, three services). Wall-clock figures move with the neighbours of a shared machine; read ratios and medians.
+Written by `make bench` on {datetime.now(UTC):%Y-%m-%d} at commit {commit()}, all figures in one session on one machine with
+everything on it (clients, servers, three services). Wall-clock figures move with the neighbours of a shared machine; read
+ratios and medians.
 
 Machine: {machine()}.
 Versions: {versions()}.
@@ -90,7 +91,8 @@ Command: `{Path(sys.executable).name} -m bench {" ".join(sys.argv[1:])}`
 | --- | --- | --- |
 {rows}
 
-Peers (Celery, DBOS, LangGraph) join with the control plane; bare parts of the same session stand beside our figures until then.
+Peers (Celery, DBOS, LangGraph) join with the control plane; until then bare parts of the same session stand beside our
+figures.
 """,
         encoding="utf-8",
     )

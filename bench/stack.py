@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import nats
@@ -18,6 +19,7 @@ from deploy.local.home import free_port
 from deploy.local.supervisor import Running, running_stack
 
 KEY = "bench-key"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class World:
 @asynccontextmanager
 async def world(scale: Mapping[str, int] | None = None, **variables: str) -> AsyncIterator[World]:
     with tempfile.TemporaryDirectory(prefix="fluidcrew-bench-") as directory:
-        Path(directory).chmod(0o755)  # Postgres runs as another user when we are root
+        os.chmod(directory, 0o755)
         environment = {**os.environ, **_settings(), **variables}
         silent = lambda source, line: None  # noqa: E731
         async with running_stack(Path(directory) / "home", scale, environ=environment, log=silent) as running:
@@ -54,11 +56,11 @@ def _settings() -> dict[str, str]:
     }
 
 
-async def gathered(limit: int, calls: list) -> list:  # type: ignore[type-arg]
+async def gathered(limit: int, calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     """All calls, at most `limit` at once, in their order."""
     gate = asyncio.Semaphore(limit)
 
-    async def one(call):  # type: ignore[no-untyped-def]
+    async def one(call: Callable[[], Awaitable[T]]) -> T:
         async with gate:
             return await call()
 

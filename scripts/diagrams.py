@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from enum import StrEnum
+from typing import TypeVar
 
-from services.executor.domain import status as executor
-from services.planner.domain import task as planner
+from contracts.executor import NodeStatus, RunStatus
+from contracts.planner import TaskStatus
+from services.executor.domain.status import NODE_LEGAL, RUN_LEGAL
+from services.planner.domain.task import LEGAL
 
 HEAD = """\
 # State machines
@@ -15,7 +18,10 @@ Generated from the mappings in `services/*/domain`; the database repeats them as
 """
 
 
-def _chart(title: str, legal: Mapping[StrEnum, Collection[StrEnum]], initial: StrEnum) -> str:
+S = TypeVar("S", bound=StrEnum)
+
+
+def _chart(title: str, legal: Mapping[S, Collection[S]], initial: S) -> str:
     moves = [f"    {a} --> {b}" for a, after in legal.items() for b in sorted(after)]
     ends = [f"    {a} --> [*]" for a, after in legal.items() if not after]
     lines = [f"    [*] --> {initial}", *moves, *ends]
@@ -25,8 +31,8 @@ def _chart(title: str, legal: Mapping[StrEnum, Collection[StrEnum]], initial: St
 def page() -> str:
     parts = [
         HEAD,
-        _chart("Runs", executor.RUN_LEGAL, executor.RunStatus.QUEUED),
-        _chart("Nodes", executor.NODE_LEGAL, executor.NodeStatus.QUEUED),
-        _chart("Tasks", planner.LEGAL, planner.TaskStatus.DRAFT),
+        _chart("Runs", RUN_LEGAL, RunStatus.QUEUED),
+        _chart("Nodes", NODE_LEGAL, NodeStatus.QUEUED),
+        _chart("Tasks", LEGAL, TaskStatus.DRAFT),
     ]
     return "\n".join(parts) + "\n"

@@ -14,6 +14,6 @@ SETTINGS: tuple[type[EnvironmentSettings], ...] = (GatewaySettings, PlannerSetti
 LOCAL = frozenset({"FLUIDCREW_HOME", "FLUIDCREW_URL", "PREVIEW_PORT"})
 
 
-def variables() -> set[str]:
+def variables() -> frozenset[str]:
     """Names without <SERVICE>_ overrides and _FILE forms, which every one of them has."""
     return LOCAL.union(*(settings.variables().values() for settings in SETTINGS))

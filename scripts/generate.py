@@ -44,7 +44,6 @@ def openapi() -> str:
     os.environ.setdefault("NATS_URL", "nats://127.0.0.1:4222")
     os.environ.setdefault("DATABASE_URL", "postgresql://gateway@127.0.0.1/fluidcrew")
     from services.gateway.app import create_app
-
     from services.gateway.settings import GatewaySettings
 
     return as_json(create_app(GatewaySettings.load()).openapi())

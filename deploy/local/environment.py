@@ -20,7 +20,7 @@ def load_dotenv(path: Path, environ: MutableMapping[str, str]) -> None:
         return
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         name, value = _assignment(line, f"{path.name}:{number}")
-        if name and value and not environ.get(name):
+        if name and value and not environ.get(name) and not environ.get(f"{name}_FILE"):
             environ[name] = value
 
 

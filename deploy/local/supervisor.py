@@ -24,6 +24,7 @@ from deploy.local.stack import Stack
 if TYPE_CHECKING:
     from chassis.keeper import Keeper
 
+NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback is nobody else's business
 HEALTHY_SECONDS = 60.0
 DRAIN_SECONDS = 20.0
 DEATHS_BEFORE_HEALTHY = 3
@@ -210,7 +211,7 @@ async def _until_healthy(api_url: str, processes: Sequence[ServiceProcess]) -> N
 
 def _is_healthy(api_url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{api_url}/health", timeout=2.0) as response:  # noqa: S310 - our own http URL
+        with NO_PROXY.open(f"{api_url}/health", timeout=2.0) as response:
             return bool(json.load(response).get("status") == "ok")
     except (OSError, ValueError):
         return False

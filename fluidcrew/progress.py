@@ -1,0 +1,175 @@
+"""What is known of a run while it goes on: its nodes as the API listed them, moved on by each fact that arrives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+FINAL = frozenset({"completed", "failed", "canceled"})
+NODE_OVER = frozenset({"completed", "failed", "skipped", "canceled"})
+RUN_STATUS = {
+    "RUN_QUEUED": "queued",
+    "RUN_STARTED": "running",
+    "RUN_RESUMED": "running",
+    "RUN_PAUSED": "paused",
+    "RUN_COMPLETED": "completed",
+    "RUN_FAILED": "failed",
+    "RUN_CANCELED": "canceled",
+}
+NODE_STATUS = {
+    "NODE_STARTED": "running",
+    "NODE_COMPLETED": "completed",
+    "NODE_RETRIED": "queued",
+    "NODE_FAILED": "failed",
+    "NODE_SKIPPED": "skipped",
+    "NODE_CANCELED": "canceled",
+    "NODE_REVIEWING": "reviewing",
+    "NODE_PAUSED": "paused",
+}
+
+
+@dataclass(slots=True)
+class NodeView:
+    """`cost` is None when a price is unknown; times are the server's."""
+
+    id: str
+    key: str
+    title: str
+    deps: tuple[str, ...] = ()
+    status: str = "queued"
+    role: str = ""
+    attempt: int = 0
+    model: str = ""
+    tokens: int = 0
+    cost: Decimal | None = Decimal(0)
+    started_at: datetime | None = None
+    duration_ms: int | None = None
+    error: str = ""
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any]) -> NodeView:
+        """From a Node of the API."""
+        view = cls(
+            str(node["id"]), str(node["key"]), str(node.get("title") or node["key"]), tuple(node.get("deps") or ())
+        )
+        view.status, view.role = str(node.get("status") or "queued"), str(node.get("role") or "")
+        view.attempt, view.model = int(node.get("attempt") or 0), str(node.get("model") or "")
+        view.started_at, view.duration_ms = moment(node.get("started_at")), node.get("duration_ms")
+        view.error = str(node.get("error") or "")
+        view.spend(node.get("usage"))
+        return view
+
+    def spend(self, usage: Any) -> None:
+        if isinstance(usage, Mapping):
+            self.tokens = int(usage.get("prompt_tokens") or 0) + int(usage.get("completion_tokens") or 0)
+            self.cost = money(usage.get("cost_usd", "0"))
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An Event of the API: one fact of the run."""
+
+    level: str
+    at: datetime | None
+    told: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> Happened:
+        return cls(str(event.get("level", "")), moment(event.get("timestamp")), _told(event.get("message")))
+
+
+@dataclass(slots=True)
+class RunView:
+    id: str
+    title: str = ""
+    status: str = "queued"
+    reasons: tuple[str, ...] = ()
+    error: str = ""
+    dry_run: bool = False
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    nodes: dict[str, NodeView] = field(default_factory=dict)  # by key
+
+    @classmethod
+    def of(cls, run: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> RunView:
+        """From a Run of the API and the list of its nodes."""
+        view = cls(str(run["id"]), str(run.get("title") or ""), str(run.get("status") or "queued"))
+        view.dry_run, view.error = bool(run.get("dry_run")), str(run.get("error") or "")
+        view.reasons = tuple(run.get("pause_reasons") or ())
+        view.started_at, view.ended_at = moment(run.get("started_at")), moment(run.get("ended_at"))
+        view.nodes = {found.key: found for found in map(NodeView.of, nodes)}
+        return view
+
+    @property
+    def over(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def done(self) -> int:
+        return sum(node.status in NODE_OVER for node in self.nodes.values())
+
+    @property
+    def tokens(self) -> int:
+        return sum(node.tokens for node in self.nodes.values())
+
+    @property
+    def cost(self) -> Decimal | None:
+        """None when the price of any node is unknown."""
+        costs = [node.cost for node in self.nodes.values()]
+        return None if None in costs else sum((c for c in costs if c is not None), Decimal(0))
+
+    def apply(self, happened: Happened) -> None:
+        if status := RUN_STATUS.get(happened.level):
+            self._move(status, happened)
+        elif status := NODE_STATUS.get(happened.level):
+            self._move_node(status, happened)
+
+    def _move(self, status: str, happened: Happened) -> None:
+        self.status = status
+        self.title = str(happened.told.get("title") or self.title)
+        self.reasons = tuple(happened.told.get("reasons") or ()) if status == "paused" else ()
+        self.error = str(happened.told.get("reason") or "") if status == "failed" else ""
+        if happened.level == "RUN_STARTED":
+            self.started_at = self.started_at or happened.at
+        self.ended_at = happened.at if status in FINAL else None
+
+    def _move_node(self, status: str, happened: Happened) -> None:
+        told = happened.told
+        key = str(told.get("key") or "")
+        if not key:
+            return
+        node = self.nodes.setdefault(key, NodeView(str(told.get("node_id") or ""), key, str(told.get("title") or key)))
+        node.status, node.attempt = status, int(told.get("attempt") or node.attempt)
+        node.error = str(told.get("error") or "")
+        if status == "running":
+            node.started_at, node.duration_ms = happened.at, None
+        if status == "completed":
+            node.duration_ms, node.model = told.get("duration_ms"), str(told.get("model") or "")
+            node.spend(told.get("usage"))
+
+
+def money(text: Any) -> Decimal | None:
+    try:
+        return None if text is None else Decimal(str(text))
+    except InvalidOperation:
+        return None
+
+
+def moment(text: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _told(message: Any) -> Mapping[str, Any]:
+    """`message` is the fact as a JSON string, as the predecessor had it."""
+    try:
+        told = json.loads(message) if isinstance(message, str) else message
+    except ValueError:
+        return {}
+    return told if isinstance(told, Mapping) else {}

@@ -1,0 +1,132 @@
+"""Runs over the API, for people: started, listed, shown, watched to their end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from rich.text import Text
+
+from fluidcrew.client import Gateway
+from fluidcrew.exits import Exit, Halt
+from fluidcrew.planning import final_output, run_came_to_be
+from fluidcrew.progress import RunView
+from fluidcrew.render.run import RunTree, headline, markdown, summary
+from fluidcrew.render.screen import Screen, console, is_live
+from fluidcrew.render.tables import runs_table
+from fluidcrew.steps import Steps
+from fluidcrew.watching import load, watch
+
+UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+async def start(body: Mapping[str, Any], *, watching: bool, as_json: bool = False) -> int:
+    async with Gateway.of(os.environ) as api:
+        if not watching:
+            accepted = await api.post("/tasks", body)
+            print(json.dumps(accepted) if as_json else f"run {accepted['run_id']} accepted; {_see(accepted['run_id'])}")
+            return Exit.OK
+        screen = console(stderr=as_json)
+        run_id = await _planned(api, body, screen)
+        try:
+            view = await watch(api, run_id, screen)
+        except asyncio.CancelledError:
+            screen.say(f"run {run_id} goes on; {_see(run_id)}")
+            raise
+        await _ended(api, view, screen, as_json=as_json)
+        return exit_of(view)
+
+
+async def _planned(api: Gateway, body: Mapping[str, Any], screen: Screen) -> str:
+    """The run's id, as soon as there is a run to be watched."""
+    title, request_id = body["title"], f"cli-{uuid.uuid4()}"
+    async with Steps(screen).step(f"Planning {title}", f"Planned {title}") as step:
+        accepted = await api.post("/tasks", body, request_id=request_id)
+        run_id = str(accepted["run_id"])
+        await run_came_to_be(api, run_id, request_id)
+        step.detail = f"run {run_id[:8]}"
+    return run_id
+
+
+def _see(run_id: str) -> str:
+    return f"see it with: fluidcrew show {run_id[:8]} --watch"
+
+
+async def list_runs(status: str | None, limit: int, *, as_json: bool) -> int:
+    async with Gateway.of(os.environ) as api:
+        page = await api.get("/runs", status=status and str(status), limit=limit, order_by="-created_at")
+    if as_json:
+        print(json.dumps(page["items"], indent=2))
+        return Exit.OK
+    screen = console()
+    if not page["items"]:
+        screen.print("no runs yet" if status is None else f"no run is {status}")
+        return Exit.OK
+    screen.print(runs_table(page["items"]))
+    if page["total"] > len(page["items"]):
+        screen.print(f"the newest {len(page['items'])} of {page['total']:,}; --limit shows more", style="bright_black")
+    return Exit.OK
+
+
+async def show(wanted: str, *, result: bool, watching: bool, as_json: bool) -> int:
+    async with Gateway.of(os.environ) as api:
+        run_id = await resolved(api, wanted)
+        if as_json:
+            print(json.dumps(await api.get(f"/runs/{run_id}"), indent=2))
+            return Exit.OK
+        screen = console()
+        view = await load(api, run_id)
+        if watching and not view.over:
+            view = await watch(api, run_id, screen)
+        if result:
+            return await _print_result(api, view, screen)
+        _print_run(view, screen)
+        return exit_of(view) if watching else Exit.OK
+
+
+async def resolved(api: Gateway, wanted: str) -> str:
+    """The whole id of a run of which somebody typed the beginning."""
+    if UUID_PATTERN.fullmatch(wanted):
+        return wanted.lower()
+    page = await api.get("/runs", limit=200, order_by="-created_at")
+    found = [run["id"] for run in page["items"] if run["id"].startswith(wanted.lower())]
+    if len(found) == 1:
+        return str(found[0])
+    problem = (
+        f"{len(found)} runs begin with {wanted}: give more of the id"
+        if found
+        else f"no recent run begins with {wanted!r}"
+    )
+    raise Halt(Exit.REFUSED, f"{problem}; `fluidcrew runs` lists them")
+
+
+def _print_run(view: RunView, screen: Screen) -> None:
+    screen.print(headline(view))
+    screen.print(Text(view.id, style="bright_black"))
+    screen.print(RunTree(view))
+    screen.print(summary(view), soft_wrap=True)
+
+
+async def _ended(api: Gateway, view: RunView, screen: Screen, *, as_json: bool) -> None:
+    _print_run(view, screen)
+    if as_json:
+        print(json.dumps(await api.get(f"/runs/{view.id}"), indent=2))
+    elif view.status == "completed" and not view.dry_run:
+        screen.print(f"the result: fluidcrew show {view.id[:8]} --result", style="bright_black")
+
+
+async def _print_result(api: Gateway, view: RunView, screen: Screen) -> int:
+    found = await final_output(api, view)
+    if found is None:
+        raise Halt(Exit.FAILED, f"run {view.id[:8]} has no result: it is {view.status}")
+    screen.print(markdown(found[1]) if is_live(screen) else Text(found[1]), soft_wrap=not is_live(screen))
+    return Exit.OK
+
+
+def exit_of(view: RunView) -> Exit:
+    return Exit.OK if view.status == "completed" else Exit.FAILED

@@ -1,0 +1,1 @@
+"""The predecessor's name for the command line, kept for its users' scripts."""
