@@ -24,6 +24,7 @@ FailureKind = Literal[
     "malformed",  # an answer that is not what was asked for: `raw` and `problems` tell
     "unknown_provider",
     "not_configured",
+    "canceled",  # by whoever asked, before the answer was complete
 ]
 RETRIABLE: frozenset[FailureKind] = frozenset({"rate_limited", "server_error", "timeout", "connection", "malformed"})
 

@@ -1,0 +1,1 @@
+"""Every decision about runs and nodes: pure, with time and chance passed in."""

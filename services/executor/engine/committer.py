@@ -1,0 +1,243 @@
+"""The one writer of this process: takes what has arrived, works it out, writes it in one transaction, then lets it act."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import groupby
+
+import asyncpg
+import structlog
+from prometheus_client import Counter, Gauge
+
+from chassis import telemetry
+from chassis.llm.text import clean
+from chassis.outbox import write_outbox
+from chassis.postgres import Connection
+from chassis.relay import Relay
+from contracts.errors import FluidcrewError
+from services.executor.domain.facts import Failed, Succeeded
+from services.executor.engine import store
+from services.executor.engine.claims import rebuilt
+from services.executor.engine.inbox import Batch, Inbox, Report
+from services.executor.engine.leases import Lease
+from services.executor.engine.owner import Owner
+from services.executor.engine.turn import Turn
+
+log = structlog.get_logger(__name__)
+
+TURNS = Counter("executor_turns_total", "Transactions of the committer; attempts per turn is its batching")
+ATTEMPTS = Counter("executor_attempts_total", "Attempts at nodes that ended", ["status"])
+RUNS_OWNED = Gauge("executor_runs_owned", "Runs that this process moves")
+
+#: the database says that what we write is wrong; any other trouble it has is waited for, and costs nobody a result
+REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+SHORTEST_PAUSE = 0.05
+LONGEST_PAUSE = 1.0
+UNREADABLE_REST = 60.0  # seconds until a run that cannot be rebuilt is tried again
+
+
+class Fenced(FluidcrewError):
+    """This process was declared dead; whatever it owned belongs to others."""
+
+
+class Committer:
+    def __init__(
+        self, connect: Callable[[], Awaitable[Connection]], lease: Lease, inbox: Inbox, owner: Owner, relay: Relay
+    ) -> None:
+        self._connect = connect
+        self._connection: Connection | None = None
+        self._lease = lease
+        self._inbox = inbox
+        self._owner = owner
+        self._relay = relay
+        self._unclear: Turn | None = None
+        self._publishing: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Turn after turn, for ever."""
+        try:
+            while True:
+                await self._commit(await self._inbox.take())
+        finally:
+            if self._connection is not None:
+                self._connection.terminate()
+
+    async def _commit(self, batch: Batch) -> None:
+        """Until the batch is in the database, divided down to what is wrong with it, or no longer ours to write."""
+        pause = SHORTEST_PAUSE
+        while True:
+            try:
+                return await self._act(await self._transact(batch))
+            except Fenced:
+                return await self._start_over()
+            except REFUSED as error:
+                return await self._divide(batch, error)
+            except store.TROUBLE as error:
+                log.warning("committer.waits", error=repr(error), retry_in=pause)
+                self._disconnect()
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+            except Exception as error:  # noqa: BLE001  # a bug; nothing is dropped before its culprit is found
+                return await self._divide(batch, error)
+
+    # one transaction
+
+    async def _transact(self, batch: Batch) -> Turn:
+        connection = await self._connected()
+        if (unclear := await self._resolved(connection)) is not None:
+            return unclear
+        # a hung connection answers no rollback either: beyond the lease it is broken off, whatever it does
+        guard = asyncio.get_running_loop().call_later(self._lease.seconds, connection.terminate)
+        try:
+            async with connection.transaction():
+                turn = await self._worked_out(connection, batch)
+                await self._write(connection, turn)
+                self._unclear = turn
+        finally:
+            guard.cancel()
+        self._unclear = None
+        return turn
+
+    async def _resolved(self, connection: Connection) -> Turn | None:
+        """The turn whose commit was cut off, if it turns out to have been committed."""
+        if (turn := self._unclear) is None:
+            return None
+        committed = await store.was_committed(connection, self._lease.worker, turn.number)
+        self._unclear = None
+        return turn if committed else None
+
+    async def _worked_out(self, connection: Connection, batch: Batch) -> Turn:
+        fence = await store.fence(connection, self._lease.worker)
+        if fence is None:
+            raise Fenced
+        owner = self._owner
+        turn = Turn(owner.held, fence, owner.free_slots())
+        for report in batch.reports:
+            turn.take_in(report)
+        if ordered := [run for run in batch.ordered if run in owner.held]:
+            await store.hold_for_orders(connection, self._lease.worker, ordered)
+            turn.obey(await store.take_orders(connection, self._lease.worker, ordered))
+        if owner.may_start():
+            turn.start_ready([*owner.hungry, *turn.hungry])
+            if batch.claim or (owner.wants_more and turn.free > 0):
+                await self._claim(connection, turn)
+        else:
+            turn.hungry |= owner.hungry
+        turn.let_go(batch.quiet)
+        return turn
+
+    async def _claim(self, connection: Connection, turn: Turn) -> None:
+        """As many runs as we can serve, and those with orders: another executor may serve the rest."""
+        appetite = self._owner.appetite(turn.free)
+        rows = await store.claim_runs(connection, self._lease.worker, *appetite)
+        turn.more_to_claim = len(rows) >= appetite.runs
+        if not rows:
+            return
+        nodes = await store.nodes_of_runs(connection, [row["id"] for row in rows])
+        by_run = {run: list(group) for run, group in groupby(nodes, key=lambda n: n["run_id"])}
+        for row in rows:
+            try:
+                run, brief = rebuilt(row, by_run.get(row["id"], []))
+                turn.adopt(run, brief)
+            except Exception as error:
+                log.exception("run.unreadable", run_id=str(row["id"]))
+                telemetry.report(error, run_id=str(row["id"]))
+                turn.changes.pop(row["id"], None)
+                await store.set_aside(connection, self._lease.worker, row["id"], UNREADABLE_REST)
+        claimed = [row["id"] for row in rows if row["id"] in turn.changes]
+        turn.obey(await store.take_orders(connection, self._lease.worker, claimed))
+        turn.start_ready(list(turn.hungry))
+
+    async def _write(self, connection: Connection, turn: Turn) -> None:
+        changes = list(turn.changes.values())
+        closed = [c for change in changes for c in change.closed]
+        moves = store.Moves(
+            nodes=[node for change in changes for node in change.nodes()],
+            opened=[(change.run, opened) for change in changes for opened in change.opened],
+            closed=closed,
+            runs=[(c.run, c.released, c.wake_at) for c in changes if c.touches_the_run()],
+        )
+        await store.save_turn(connection, self._lease.worker, turn.now, moves)
+        await store.save_efforts(connection, closed)
+        await store.save_sidecars(connection, turn.sidecars)
+        messages = [(message, change.brief.context) for change in changes for message in change.messages]
+        turn.rows = await write_outbox(connection, "executor", messages)
+
+    # after the commit
+
+    async def _act(self, turn: Turn) -> None:
+        self._owner.take_over(turn)
+        TURNS.inc()
+        RUNS_OWNED.set(len(self._owner.held))
+        for change in turn.changes.values():
+            for closed in change.closed:
+                ATTEMPTS.labels(closed.status).inc()
+        if turn.rows:
+            if self._publishing is not None:
+                await self._publishing
+            self._publishing = asyncio.create_task(self._publish(turn))
+
+    async def _publish(self, turn: Turn) -> None:
+        try:
+            await self._relay.hand_over(turn.rows)
+        except Exception:  # the rows are committed: the sweeper takes what is left of them
+            log.exception("committer.publish_failed")
+
+    async def _start_over(self) -> None:
+        """Begin again as a new worker, owning nothing."""
+        log.error("committer.fenced", worker=str(self._lease.worker), runs=len(self._owner.held))
+        self._owner.forget_everything()
+        pause = SHORTEST_PAUSE
+        while True:
+            try:
+                await self._lease.register()
+                return self._inbox.look_around()
+            except store.TROUBLE as error:
+                log.warning("worker.cannot_register", error=repr(error))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    # what cannot be stored
+
+    async def _divide(self, batch: Batch, error: Exception) -> None:
+        """Find the report that breaks the batch, so that it stops nobody else."""
+        self._unclear = None
+        if parts := batch.parts():
+            log.warning("committer.divides", reports=len(batch.reports), error=repr(error))
+            for part in parts:
+                await self._commit(part)
+        elif batch.reports:
+            await self._condemn(batch.reports[0], error)
+        else:
+            log.error("committer.failed", batch=repr(batch), exc_info=error)
+            telemetry.report(error)
+            await asyncio.sleep(LONGEST_PAUSE)  # the next poll brings it back
+
+    async def _condemn(self, report: Report, error: Exception) -> None:
+        log.error("committer.cannot_store", run_id=str(report.run_id), fact=repr(report.fact)[:500], exc_info=error)
+        telemetry.report(error, run_id=str(report.run_id))
+        if isinstance(report.fact, Succeeded) or report.sidecar is not None:
+            message = clean(f"its result could not be stored: {error}")[:2000]
+            fact = Failed(report.fact.key, report.fact.attempt, message, 0.0, retriable=False)  # type: ignore[union-attr]
+            await self._commit(Batch([Report(report.run_id, fact)]))
+        else:
+            await self._give_up_on(report)
+
+    async def _give_up_on(self, report: Report) -> None:
+        """Even the failure cannot be stored: a bug. Let another process, or a later release, try."""
+        self._owner.forget(report.run_id)
+        connection = await self._connected()
+        await store.set_aside(connection, self._lease.worker, report.run_id, UNREADABLE_REST)
+
+    # the connection
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._connect()
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None

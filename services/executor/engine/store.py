@@ -1,0 +1,305 @@
+"""The owner's SQL: leases, claims, orders, and the bulk writes of a turn. Who calls these holds the lease or asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from chassis.postgres import CONNECTION_LOST, Connection, Pool
+from services.executor.domain.facts import Output
+from services.executor.domain.run import Closed, Node, Opened, Run
+from services.executor.domain.status import NODE_FINAL
+
+#: The planner's guesses about unnest() on tables it has not analysed yet are hash joins over sequential scans,
+#: 2.5 ms for a small transaction (findings-throughput, pitfall 6).
+COMMITTER_SETTINGS = {
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "idle_in_transaction_session_timeout": "5s",  # a stopped process must not hold its locks for ever
+    "statement_timeout": "10s",
+}
+
+#: the database is away, busy, full or being changed: what was to be done is done later
+TROUBLE = (*CONNECTION_LOST, TimeoutError, asyncpg.PostgresError)
+
+RUN_COLUMNS = """r.id, r.company_id, r.task_id, r.title, r.status, r.pause_reasons, r.dry_run, r.timeout, r.time_left,
+    r.deadline_at, r.error, r.context, r.started_at, r.ended_at, r.epoch"""
+NODE_COLUMNS = """id, run_id, key, title, role, deps, spec->>'kind' as kind, (spec->>'max_attempts')::int as max_attempts,
+    status, attempt, failures, losses, due_at, error, prompt_tokens, completion_tokens, requests, cost_usd"""
+
+
+class Order(NamedTuple):
+    """A waiting signal; `more` when another waits behind it."""
+
+    run_id: UUID
+    kind: str
+    more: bool
+
+
+class Moves(NamedTuple):
+    """What a turn changes. Runs come with whether they are given away, and when they want to be claimed again then."""
+
+    nodes: list[Node]
+    opened: list[tuple[Run, Opened]]
+    closed: list[Closed]
+    runs: list[tuple[Run, bool, datetime | None]]
+
+
+class Fence(NamedTuple):
+    """Our lease holds: the database's time, and the number of the turn, by which an unclear commit is looked up."""
+
+    now: datetime
+    turn: int
+
+
+async def register_worker(pool: Pool, worker: UUID, host: str, pid: int, lease: float) -> None:
+    await pool.execute(
+        """insert into workers (id, host, pid, lease_until)
+           values ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))""",
+        worker, host, pid, lease,
+    )  # fmt: skip
+
+
+async def renew_lease(pool: Pool, worker: UUID, lease: float) -> bool:
+    """False when the worker has been declared dead."""
+    return await pool.fetchval(
+        """update workers set lease_until = clock_timestamp() + make_interval(secs => $2)
+           where id = $1 and not dead returning true""",
+        worker, lease,
+    ) or False  # fmt: skip
+
+
+async def bury_expired_workers(pool: Pool) -> int:
+    """Declare workers dead whose lease is over and free their runs, in one statement. Returns how many runs came free.
+
+    Waits for nobody: a worker in the middle of a commit is skipped, and looked at again a second later.
+    """
+    freed = await pool.fetch(
+        """with expired as (
+               select id from workers where not dead and lease_until < clock_timestamp()
+               order by id for update skip locked
+           ), buried as (
+               update workers set dead = true from expired where workers.id = expired.id returning workers.id
+           )
+           update runs set owner = null, wake_at = clock_timestamp() from buried where runs.owner = buried.id
+           returning runs.id"""
+    )
+    return len(freed)
+
+
+async def retire_worker(pool: Pool, worker: UUID) -> None:
+    """The same, of oneself: whatever it still owns is free."""
+    await pool.execute(
+        """with gone as (update workers set dead = true where id = $1 and not dead returning id)
+           update runs set owner = null, wake_at = clock_timestamp() from gone where runs.owner = gone.id""",
+        worker,
+    )
+
+
+async def what_waits(pool: Pool, worker: UUID) -> tuple[bool, list[UUID]]:
+    """Is there a run to claim, and which of the worker's own have orders?"""
+    row = await pool.fetchrow(
+        """select exists (select from runs where owner is null and wake_at <= clock_timestamp()) as claimable,
+                  array(select distinct s.run_id from signals s join runs r on r.id = s.run_id
+                        where r.owner = $1) as ordered""",
+        worker,
+    )
+    assert row is not None, "a select without from has a row"
+    return row["claimable"], row["ordered"]
+
+
+async def fence(connection: Connection, worker: UUID) -> Fence | None:
+    """Hold off whoever wants to declare the worker dead until this transaction ends. None: it has happened."""
+    row = await connection.fetchrow(
+        """update workers set turn = turn + 1 where id = $1 and not dead and lease_until > clock_timestamp()
+           returning clock_timestamp() as now, turn""",
+        worker,
+    )
+    return Fence(row["now"], row["turn"]) if row else None
+
+
+async def was_committed(connection: Connection, worker: UUID, turn: int) -> bool:
+    """Waits while the transaction of that turn is open.
+
+    No question for pg_xact_status: a crash forgets the ids of transactions that never got to the disk, and gives them away
+    again.
+    """
+    found = "select turn >= $2 from workers where id = $1 for update"
+    return bool(await connection.fetchval(found, worker, turn))
+
+
+async def claim_runs(connection: Connection, worker: UUID, limit: int, waited: float) -> list[asyncpg.Record]:
+    """Take up to `limit` runs that want attention since `waited` seconds, and all with orders: those cost no slot."""
+    return await connection.fetch(
+        f"""with ordered as materialized (
+                select id from runs
+                where owner is null and wake_at <= clock_timestamp() and id in (select run_id from signals)
+                order by wake_at limit 64 for update skip locked
+            ), due as materialized (
+                select id from runs where owner is null and wake_at <= clock_timestamp() - make_interval(secs => $3)
+                order by wake_at limit $2 for update skip locked
+            ), taken as (select id from ordered union select id from due)
+            update runs r set owner = $1, epoch = r.epoch + 1, wake_at = null, updated_at = clock_timestamp()
+            from taken where r.id = taken.id
+            returning {RUN_COLUMNS}""",
+        worker, limit, waited,
+    )  # fmt: skip
+
+
+async def nodes_of_runs(connection: Connection, runs: Collection[UUID]) -> list[asyncpg.Record]:
+    return await connection.fetch(
+        f"select {NODE_COLUMNS} from nodes where run_id = any($1) order by run_id, position", list(runs)
+    )
+
+
+async def set_aside(connection: Connection, worker: UUID, run: UUID, seconds: float) -> None:
+    """Give a run away that we can make nothing of, and let nobody try again at once."""
+    await connection.execute(
+        """update runs set owner = null, wake_at = clock_timestamp() + make_interval(secs => $3)
+           where id = $2 and owner = $1""",
+        worker, run, seconds,
+    )  # fmt: skip
+
+
+async def hold_for_orders(connection: Connection, worker: UUID, runs: Collection[UUID]) -> None:
+    """Lock runs, so that all orders given so far can be seen and no other comes in before the commit."""
+    await connection.execute("update runs set wake_at = null where id = any($1) and owner = $2", list(runs), worker)
+
+
+async def take_orders(connection: Connection, worker: UUID, runs: Collection[UUID]) -> list[Order]:
+    """The oldest order of each of these runs, off the table. They must be locked: by `hold_for_orders` or a claim.
+
+    It is a statement of its own because its snapshot must be younger than the locks.
+    """
+    records = await connection.fetch(
+        """with first as (
+               select distinct on (s.run_id) s.id, s.run_id, count(*) over (partition by s.run_id) > 1 as more
+               from signals s join runs r on r.id = s.run_id
+               where s.run_id = any($1) and r.owner = $2 order by s.run_id, s.id
+           )
+           delete from signals s using first where s.id = first.id returning s.run_id, s.kind, first.more""",
+        list(runs), worker,
+    )  # fmt: skip
+    return [Order(*record) for record in records]
+
+
+async def save_turn(connection: Connection, worker: UUID, now: datetime, moves: Moves) -> None:
+    """Nodes, attempts and runs in one statement: a round trip each would be half of a small turn's time.
+
+    A run's `wake_at` only ever moves nearer here: an order that came in meanwhile has set it, and must not be slept over.
+    """
+    await connection.execute(
+        """with moved as (
+               update nodes n set status = x.status, attempt = x.attempt, failures = x.failures, losses = x.losses,
+                   due_at = x.due_at, error = x.error, updated_at = $2,
+                   started_at = case when x.status = 'running' then $2 else n.started_at end,
+                   ended_at = case when x.status = any($3::text[]) then $2 end
+               from unnest($4::uuid[], $5::text[], $6::int[], $7::int[], $8::int[], $9::timestamptz[], $10::text[])
+                   as x (id, status, attempt, failures, losses, due_at, error)
+               where n.id = x.id
+           ), opened as (
+               insert into attempts (node_id, number, run_id, company_id, worker_id, started_at)
+               select x.node_id, x.number, x.run_id, x.company_id, $1, $2
+               from unnest($11::uuid[], $12::int[], $13::uuid[], $14::text[]) as x (node_id, number, run_id, company_id)
+           ), closed as (
+               update attempts a set status = x.status, error = x.error, ended_at = $2
+               from unnest($15::uuid[], $16::int[], $17::text[], $18::text[]) as x (node_id, number, status, error)
+               where a.node_id = x.node_id and a.number = x.number
+           )
+           update runs r set status = x.status, pause_reasons = string_to_array(x.pause_reasons, E'\\n'),
+               error = x.error, time_left = x.time_left, deadline_at = x.deadline_at, started_at = x.started_at,
+               ended_at = x.ended_at, owner = case when x.released then null else r.owner end,
+               wake_at = least(r.wake_at, x.wake_at), updated_at = $2
+           from unnest($19::uuid[], $20::text[], $21::text[], $22::text[], $23::interval[], $24::timestamptz[],
+                       $25::timestamptz[], $26::timestamptz[], $27::bool[], $28::timestamptz[])
+               as x (id, status, pause_reasons, error, time_left, deadline_at, started_at, ended_at, released, wake_at)
+           where r.id = x.id and r.owner = $1""",
+        worker,
+        now,
+        list(NODE_FINAL),
+        *_columns([(n.plan.id, n.status, n.attempt, n.failures, n.losses, n.due_at, n.error) for n in moves.nodes], 7),
+        *_columns([(o.node.id, o.number, run.id, run.company) for run, o in moves.opened], 4),
+        *_columns([(c.node.id, c.number, c.status, c.error) for c in moves.closed], 4),
+        *_columns([_run(*given) for given in moves.runs], 10),
+    )
+
+
+async def save_efforts(connection: Connection, closed: Iterable[Closed]) -> None:
+    """What attempts took, also added up in their nodes; what the successful ones produced becomes the node's output."""
+    efforts = [c for c in closed if c.output or c.effort.spend.requests]
+    if not efforts:
+        return
+    await connection.execute(
+        """with x as materialized (
+               select * from unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::int[],
+                                    $7::numeric[], $8::int[], $9::text[], $10::jsonb[], $11::bigint[], $12::text[])
+                   as x (node_id, number, model, prompt_tokens, completion_tokens, requests, cost_usd, duration_ms,
+                         output, output_ref, output_size, checksum)
+           ), tried as (
+               update attempts a set model = x.model, prompt_tokens = x.prompt_tokens, requests = x.requests,
+                   completion_tokens = x.completion_tokens, cost_usd = x.cost_usd, duration_ms = x.duration_ms
+               from x where a.node_id = x.node_id and a.number = x.number
+           )
+           update nodes n set model = coalesce(x.model, n.model), duration_ms = x.duration_ms,
+               prompt_tokens = n.prompt_tokens + x.prompt_tokens, requests = n.requests + x.requests,
+               completion_tokens = n.completion_tokens + x.completion_tokens, cost_usd = n.cost_usd + x.cost_usd,
+               output = coalesce(x.output, n.output), output_ref = coalesce(x.output_ref, n.output_ref),
+               output_size = coalesce(x.output_size, n.output_size), checksum = coalesce(x.checksum, n.checksum)
+           from x where n.id = x.node_id""",
+        *_columns([(c.node.id, c.number, *_effort(c), *_output(c.output)) for c in efforts], 12),
+    )
+
+
+async def save_sidecars(connection: Connection, sidecars: Sequence[tuple[UUID, UUID, int, dict[str, Any]]]) -> None:
+    """(run, node, attempt, document)"""
+    if sidecars:
+        await connection.execute(
+            """insert into sidecars (run_id, node_id, attempt, document)
+               select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::jsonb[])""",
+            *_columns(sidecars, 4),
+        )
+
+
+async def spec_of(pool: Pool, node: UUID) -> dict[str, Any]:
+    """contracts.executor.RunNode, as JSON."""
+    spec: dict[str, Any] = await pool.fetchval("select spec from nodes where id = $1", node)
+    return spec
+
+
+async def outputs_of(pool: Pool, run: UUID, keys: Collection[str]) -> list[asyncpg.Record]:
+    """key, title, opening, size in bytes and checksum of what these nodes produced, in plan order."""
+    return await pool.fetch(
+        """select key, title, output, output_size, checksum from nodes
+           where run_id = $1 and key = any($2) and output is not null order by position""",
+        run, list(keys),
+    )  # fmt: skip
+
+
+def _run(run: Run, released: bool, wake_at: datetime | None) -> tuple[Any, ...]:
+    reasons = "\n".join(sorted(run.pause_reasons))
+    clock = (run.time_left, run.deadline, run.started_at, run.ended_at)
+    return (run.id, run.status, reasons, run.error, *clock, released, wake_at)
+
+
+def _effort(closed: Closed) -> tuple[Any, ...]:
+    effort, spend = closed.effort, closed.effort.spend
+    tokens = (spend.prompt_tokens, spend.completion_tokens)
+    return (effort.model, *tokens, spend.requests, spend.cost, effort.duration_ms)
+
+
+def _output(output: Output | None) -> tuple[Any, ...]:
+    if output is None:
+        return (None, None, None, None)
+    return (output.text, output.ref.model_dump() if output.ref else None, output.size, output.checksum)
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> Iterable[Sequence[Any]]:
+    """Rows as the arrays that unnest() takes."""
+    return zip(*rows, strict=True) if rows else ((),) * width

@@ -1,0 +1,153 @@
+"""Executors on real NATS, Postgres and S3; a client that asks them as the gateway does; a model server with a ledger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import pytest
+from pydantic import BaseModel
+
+from chassis.context import Context
+from chassis.keeper import Keeper
+from chassis.service import Chassis, running
+from chassis.settings import ServiceSettings
+from chassis.testing.eventually import eventually
+from chassis.testing.fake_openai import FakeOpenAI
+from chassis.testing.servers import Database, NatsServer
+from contracts.executor import (
+    ControlRun,
+    GetRun,
+    Node,
+    RunAction,
+    RunControlled,
+    RunDetail,
+    RunNode,
+    RunStatus,
+    StartRun,
+)
+from contracts.message import Request
+from services.executor.app import build
+from services.executor.settings import ExecutorSettings
+
+A = TypeVar("A", bound=BaseModel)
+
+ENDED = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED)
+#: a lease short enough to watch it run out
+QUICK = {"lease_s": 1.5, "poll_s": 0.1, "drain_s": 0.2}
+
+
+def agent(key: str, *deps: str, say: str = "", **fields: Any) -> RunNode:
+    """A node whose instructions may steer the fake model (chassis/testing/fake_behaviour.py)."""
+    return RunNode(key=key, title=f"Node {key}", deps=list(deps), instructions=say or f"Do {key}.", **fields)
+
+
+def noop(key: str, *deps: str) -> RunNode:
+    return RunNode(key=key, title=f"Node {key}", deps=list(deps), kind="noop")
+
+
+class World:
+    """The outside: the gateway's place on the bus, and as many executors as the test starts."""
+
+    def __init__(self, settings: Callable[..., ServiceSettings], database: Database, nats: NatsServer) -> None:
+        self._settings = settings
+        self.database = database
+        self.nats = nats
+        self.client: Chassis | None = None
+
+    def executor(self, **fields: Any) -> AbstractAsyncContextManager[Chassis]:
+        return running("executor", self._settings(ExecutorSettings, "executor", **(QUICK | fields)), build)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[World]:
+        async def nothing(chassis: Chassis) -> None: ...
+
+        async with running("gateway", self._settings(ServiceSettings, "gateway"), nothing) as self.client:
+            yield self
+
+    async def ask(self, request: Request[A]) -> A:
+        assert self.client is not None
+        return await self.client.bus.ask(request, Context(request_id="test", correlation_id="story"))
+
+    async def start(self, *nodes: RunNode, **fields: Any) -> UUID:
+        given = {"command_id": uuid4(), "run_id": uuid4(), "title": "A task", "nodes": list(nodes)}
+        return (await self.ask(StartRun(**(given | fields)))).run_id
+
+    async def order(self, run_id: UUID, action: str) -> RunControlled:
+        return await self.ask(ControlRun(command_id=uuid4(), run_id=run_id, action=RunAction(action)))
+
+    async def run(self, run_id: UUID) -> RunDetail:
+        return await self.ask(GetRun(run_id=run_id))
+
+    async def nodes(self, run_id: UUID) -> dict[str, Node]:
+        return {node.key: node for node in (await self.run(run_id)).nodes or []}
+
+    async def until(self, run_id: UUID, *statuses: RunStatus, timeout: float = 30) -> RunDetail:
+        """The run once it has one of these states; ended, if none is named."""
+
+        async def reached() -> RunDetail | None:
+            found = await self.run(run_id)
+            return found if found.run.status in (statuses or ENDED) else None
+
+        return await eventually(reached, timeout, what=f"run {run_id} in {statuses or ENDED}")
+
+    async def ended(self, run_ids: Sequence[UUID], timeout: float = 60) -> list[RunDetail]:
+        return [await self.until(run_id, timeout=timeout) for run_id in run_ids]
+
+    async def facts(self, run_id: UUID) -> list[str]:
+        """The types of what was told about a run, in order, from the outbox."""
+        rows = await self.rows(
+            "select headers->>'ce-type' as type from outbox where story = $1 order by sequence", str(run_id)
+        )
+        return [row["type"].removeprefix("executor.") for row in rows]
+
+    async def rows(self, sql: str, *arguments: Any) -> list[Any]:
+        import asyncpg
+
+        connection = await asyncpg.connect(
+            self.database.url_for("executor"), server_settings={"search_path": "executor"}
+        )
+        try:
+            return await connection.fetch(sql, *arguments)
+        finally:
+            await connection.close()
+
+
+@pytest.fixture
+async def model(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeOpenAI]:
+    """An OpenAI-compatible server on real HTTP, and the executors' default provider."""
+    async with FakeOpenAI() as server:
+        monkeypatch.setenv("LLM_DEFAULT_PROVIDER", "openai")
+        monkeypatch.setenv("LLM_DEFAULT_MODEL", "fake-1")
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        yield server
+
+
+@pytest.fixture
+async def world(
+    database: Database,
+    nats_server: NatsServer,
+    object_store_settings: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[World]:
+    for name, value in object_store_settings.items():
+        monkeypatch.setenv(name, value)
+    keeper = Keeper(nats_server.url())
+    await keeper.apply()
+
+    def settings(kind: type[ServiceSettings], service: str, **fields: Any) -> ServiceSettings:
+        urls = {"nats_url": nats_server.url(service), "database_url": database.url_for(service)}
+        return kind(**urls, drain_timeout=3.0, env="test", **fields)
+
+    async with World(settings, database, nats_server).open() as world:
+        yield world
+    await keeper.close()
+
+
+@pytest.fixture
+async def live(world: World) -> AsyncIterator[World]:
+    """The same with one executor running."""
+    async with world.executor():
+        yield world
