@@ -20,7 +20,7 @@ from services.gateway.bodies import Bodies
 from services.gateway.deps import Parts
 from services.gateway.presence import Presence
 from services.gateway.request_ids import RequestIds
-from services.gateway.routes import config, dead_letters, events, health, nodes, plans, runs, streams, tasks
+from services.gateway.routes import config, dead_letters, docs, events, health, nodes, plans, runs, streams, tasks
 from services.gateway.settings import GatewaySettings
 from services.gateway.store import Feed
 from services.gateway.stream import Streams
@@ -28,7 +28,7 @@ from services.gateway.tail import Tail
 from services.gateway.timeline import DOORBELL, Projector
 from services.gateway.watching import Watching
 
-ROUTERS = (health, tasks, plans, streams, runs, nodes, events, config, dead_letters)
+ROUTERS = (health, tasks, plans, streams, runs, nodes, events, config, dead_letters, docs)
 ACCEPTED = ["X-API-Key", "X-Role", "X-Request-ID", "X-Timezone", "Idempotency-Key", "Content-Type", "Last-Event-ID"]
 EXPOSED = ["X-Request-ID", "X-Total-Count", "Link", "Location", "Retry-After"]
 #: statuses that every route may answer: they come from the middleware and the conventions
@@ -127,6 +127,8 @@ def create_app(settings: GatewaySettings) -> Api:
         middleware=_middleware(settings),
         responses=EVERYWHERE,
         redirect_slashes=False,
+        docs_url=None,  # ours needs no network: `routes/docs.py`
+        redoc_url=None,
     )
     app.settings = settings
     problems.install(app)

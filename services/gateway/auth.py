@@ -14,9 +14,10 @@ from contracts.errors import Code, Rejection
 from contracts.refs import DEFAULT_COMPANY
 from services.gateway.domain import roles
 from services.gateway.domain.roles import Role
+from services.gateway.routes import docs
 
 PARAMETER = "api_key"
-OPEN_PATHS = frozenset({"/health", "/livez", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
+OPEN_PATHS = frozenset({"/health", "/livez", "/readyz", "/openapi.json", "/"}) | docs.OPEN_PATHS
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def test_a_planted_crossing_dies_in_the_copy(tmp_path: Path) -> None:
 
 
 def test_the_import_contracts_catch_a_planted_crossing(tmp_path: Path) -> None:
-    for part in ("contracts", "chassis", "services", "fluidcrew", "deploy"):
+    for part in ("contracts", "chassis", "services", "fluidcrew", "deploy", "orchestrator"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     lint = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
