@@ -76,6 +76,7 @@ class Bus:
             logger=None,
         )
         self._stopping = False
+        self.last_error: Exception | None = None
         self._asking: set[asyncio.Timeout] = set()
         self.on_reconnect: list[Callable[[], None]] = []
         self.consumers: list[tuple[ConsumerSpec, Mapping[type[Message], MessageHandler]]] = []
@@ -102,12 +103,15 @@ class Bus:
         self._stopping = True
         try:
             await self._broker.stop()
-        except (NatsError, TypeError, asyncio.CancelledError) as error:  # nats-py raises these on a dead server
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 – nats-py raises all sorts then
             log.info("bus.closed_roughly", error=repr(error))
 
     async def _on_error(self, error: Exception) -> None:
-        if not self._stopping:  # a denied publish is told only here: its caller just sees a timeout
-            log.warning("bus.error", error=repr(error))
+        if not self._stopping and repr(error) != repr(
+            self.last_error
+        ):  # while it is away it says the same all the time
+            log.warning("bus.error", error=repr(error))  # a denied publish is told only here: its caller sees a timeout
+        self.last_error = error
 
     async def _on_closed(self) -> None:
         if not self._stopping:
@@ -121,6 +125,7 @@ class Bus:
 
     async def _on_reconnected(self) -> None:
         log.info("bus.reconnected")
+        self.last_error = None
         for hook in self.on_reconnect:
             hook()
 
@@ -144,8 +149,7 @@ class Bus:
             structlog.contextvars.bound_contextvars(request_id=context.request_id),
             telemetry.span(pattern, SpanKind.SERVER, context.traceparent, **{"messaging.system": "nats"}),
         ):
-            reply, outcome = await self._reply(adapter, handler, message, context, pattern)
-            body = await self._fitting(reply)
+            body, outcome = await self._reply(adapter, handler, message, context, pattern)
         seconds = time.perf_counter() - began
         telemetry.HANDLED.labels(pattern, outcome).inc()
         telemetry.DURATION.labels(pattern).observe(seconds)
@@ -154,6 +158,26 @@ class Bus:
 
     async def _reply(
         self, adapter: TypeAdapter[Any], handler: RequestHandler, message: NatsMessage, context: Context, pattern: str
+    ) -> tuple[bytes, str]:
+        """Whatever happens, the caller gets an answer: nobody shall wait for one that never comes."""
+        try:
+            reply, outcome = await self._handled(adapter, handler, message, context)
+            return await self._fitting(reply), outcome
+        except RetryLater as away:  # the object store that a large answer needs
+            failure, outcome = away.failure, "refused"
+        except CONNECTION_LOST as error:
+            log.warning("request.database_gone", pattern=pattern, error=repr(error))
+            hint = f"the service {self.service} cannot reach its database right now; repeat the request"
+            failure, outcome = RetryLater(2.0, hint).failure, "refused"
+        except Exception as error:
+            log.exception("request.failed", pattern=pattern)
+            telemetry.report(error, pattern=pattern, request_id=context.request_id)
+            hint = f"{self.service} failed on this request; its log has the cause"
+            failure, outcome = Failure(code=Code.INTERNAL, message=hint), "failed"
+        return Reply(failure=failure).model_dump_json(exclude_none=True).encode(), outcome
+
+    async def _handled(
+        self, adapter: TypeAdapter[Any], handler: RequestHandler, message: NatsMessage, context: Context
     ) -> tuple[Reply, str]:
         try:
             body = await self._body(message.body, message.headers)
@@ -165,15 +189,6 @@ class Bus:
             return Reply(failure=refusal.failure), "refused"
         except ValidationError as error:
             return Reply(failure=_invalid(error)), "refused"
-        except CONNECTION_LOST as error:
-            log.warning("request.database_gone", pattern=pattern, error=repr(error))
-            away = f"the service {self.service} cannot reach its database right now; repeat the request"
-            return Reply(failure=RetryLater(2.0, away).failure), "refused"
-        except Exception as error:
-            log.exception("request.failed", pattern=pattern)
-            telemetry.report(error, pattern=pattern, request_id=context.request_id)
-            message_ = f"{self.service} failed on this request; its log has the cause"
-            return Reply(failure=Failure(code=Code.INTERNAL, message=message_)), "failed"
 
     async def _fitting(self, reply: Reply) -> bytes:
         body = reply.model_dump_json(exclude_none=True).encode()
@@ -264,6 +279,8 @@ class Bus:
         overflow = asyncio.Event()
 
         async def put(message: Msg) -> None:
+            if overflow.is_set():
+                return  # after a gap nothing follows
             try:
                 queue.put_nowait((message.subject, message.data))
             except asyncio.QueueFull:
@@ -273,7 +290,7 @@ class Bus:
         try:
             yield _drain(queue, overflow)
         finally:
-            if self.nc.is_connected:
+            if not self.nc.is_closed:  # without a connection as well, or it would be renewed with the next one
                 await subscription.unsubscribe()
 
 

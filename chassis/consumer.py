@@ -12,7 +12,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import structlog
 from nats.aio.msg import Msg
@@ -26,8 +26,8 @@ from pydantic import ValidationError
 from chassis import telemetry
 from chassis.blobs import Blobs
 from chassis.bus import Bus, MessageHandler
-from chassis.dead_letters import DeadLetters
-from chassis.postgres import CONNECTION_LOST, Pool
+from chassis.dead_letters import DeadLetters, message_id
+from chassis.postgres import CONNECTION_LOST, Pool, storable
 from chassis.unit_of_work import AlreadyHandled
 from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection, RetryLater
@@ -68,6 +68,8 @@ class Consumer:
         self._blobs = blobs
         self._dead_letters = dead_letters
         self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._busy = False  # the last fetch brought something
+        self._asked_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Pull until told to stop; then finish what was started."""
@@ -90,7 +92,7 @@ class Consumer:
         return await self._js.pull_subscribe_bind(consumer=self._spec.durable, stream=self._spec.stream)
 
     async def _unbind(self, subscription: JetStreamContext.PullSubscription | None) -> None:
-        if subscription is not None and self._bus.connected:
+        if subscription is not None:
             try:
                 await subscription.unsubscribe()
             except NatsError as error:
@@ -99,9 +101,8 @@ class Consumer:
     async def _round(self, subscription: JetStreamContext.PullSubscription, running: asyncio.TaskGroup) -> None:
         await self._slots.acquire()
         self._slots.release()
-        free = max(1, self._slots._value)
         try:
-            messages = await subscription.fetch(min(free, CONCURRENCY), timeout=0.5)
+            messages = await self._fetched(subscription, max(1, self._slots._value))
         except (TimeoutError, NatsTimeout):
             if not self._bus.connected:
                 await asyncio.sleep(0.2)
@@ -112,10 +113,21 @@ class Consumer:
             await self._slots.acquire()
             running.create_task(self._handle(message))
 
+    async def _fetched(self, subscription: JetStreamContext.PullSubscription, free: int) -> list[Msg]:
+        """A fetch of many keeps a lone message until its time is over: one is waited for, then what lies there is taken."""
+        if self._busy:
+            try:
+                return await subscription.fetch(free, timeout=0.02)
+            except (TimeoutError, NatsTimeout):
+                self._busy = False
+        first = await subscription.fetch(1, timeout=0.5)
+        self._busy = True
+        return first
+
     async def _still_there(self) -> None:
         """A deleted durable looks like an idle one; asking tells them apart (raises when it is gone)."""
         now = time.monotonic()
-        if now - getattr(self, "_asked_at", 0.0) > 3.0:
+        if now - self._asked_at > 3.0:
             self._asked_at = now
             await self._js.consumer_info(self._spec.stream, self._spec.durable)
 
@@ -125,9 +137,9 @@ class Consumer:
             if message.metadata.num_delivered > 1:
                 telemetry.REDELIVERED.labels(self._spec.durable).inc()
             outcome = await self._outcome(message)
-        except (TimeoutError, NatsError) as error:
-            outcome = "unacknowledged"  # it comes again; the inbox knows it
-            log.info("message.unacknowledged", consumer=self._spec.durable, error=repr(error))
+        except asyncio.CancelledError:  # the process stops: let another have it now, not when ack_wait is over
+            await self._given_back(message, None)
+            raise
         finally:
             self._slots.release()
         seconds = time.perf_counter() - began
@@ -136,14 +148,24 @@ class Consumer:
         log.debug("message.handled", subject=message.subject, outcome=outcome, ms=round(seconds * 1000, 1))
 
     async def _outcome(self, message: Msg) -> str:
+        """Never fails: what is not acknowledged comes again, and the inbox knows it."""
         try:
             return await self._settled(message)
-        except (NatsError, NatsTimeout):
-            raise
+        except NatsError as error:
+            log.info("message.unacknowledged", consumer=self._spec.durable, error=repr(error))
+            return "unacknowledged"
         except CONNECTION_LOST as error:  # in the handler, or when its failure was to be written down
             log.warning("message.database_gone", subject=message.subject, error=str(error))
-            await message.nak(delay=random.uniform(0.5, 2.0))
-            return "retried"
+        except Exception:
+            log.exception("message.unsettled", consumer=self._spec.durable, subject=message.subject)
+        return await self._given_back(message, random.uniform(0.5, 2.0))
+
+    async def _given_back(self, message: Msg, delay: float | None) -> str:
+        try:
+            await message.nak(delay=delay)
+        except NatsError as error:
+            log.info("message.unacknowledged", consumer=self._spec.durable, error=repr(error))
+        return "retried"
 
     async def _settled(self, message: Msg) -> str:
         try:
@@ -192,8 +214,8 @@ class Consumer:
     async def _on_bug(self, message: Msg, error: Exception) -> str:
         log.exception("message.failed", consumer=self._spec.durable, subject=message.subject)
         telemetry.report(error, consumer=self._spec.durable)
-        id = _id_of(message)
-        attempts = await self._pool.fetchval(COUNT, self._spec.durable, id, repr(error)[:2000])
+        id = message_id(message.headers or {}) or uuid4()
+        attempts = await self._pool.fetchval(COUNT, self._spec.durable, id, storable(repr(error))[:2000])
         if attempts >= MAX_ATTEMPTS:
             await self._bury(message, repr(error), attempts)
             return "dead"
@@ -206,10 +228,3 @@ class Consumer:
             self._spec.durable, message.subject, dict(message.headers or {}), message.data, reason, attempts
         )
         await message.ack_sync(timeout=5)
-
-
-def _id_of(message: Msg) -> UUID:
-    try:
-        return UUID((message.headers or {}).get("Nats-Msg-Id", ""))
-    except ValueError:
-        return uuid4()

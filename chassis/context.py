@@ -43,6 +43,11 @@ class Context:
         return {HEADER[k]: v for k, v in values.items() if v}
 
     @classmethod
+    def of(cls, stored: Mapping[str, str]) -> Context:
+        """From a row that another release may have written: what this one does not know is left out."""
+        return cls(**{k: v for k, v in stored.items() if k in HEADER})
+
+    @classmethod
     def from_headers(cls, headers: Mapping[str, str] | None) -> Context:
         lowered = {k.lower(): v for k, v in (headers or {}).items()}
         return cls(**{k: lowered[h] for k, h in HEADER.items() if h in lowered})

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from chassis import outbox
 from chassis.context import Context
 from chassis.outbox import Entry
-from chassis.postgres import Pool
+from chassis.postgres import Pool, storable
 from chassis.relay import Relay
+from chassis.unit_of_work import AlreadyHandled
 from contracts import subjects
 from contracts.envelope import MAX_WIRE_BYTES, Envelope
 from contracts.errors import Code, Rejection
@@ -26,6 +27,7 @@ insert into dead_letters (id, consumer, message_id, subject, headers, body, reas
 values ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 HANDLED = "insert into inbox (consumer, message_id) values ($1, $2) on conflict do nothing"
+BURIED = "select exists (select from dead_letters where consumer = $1 and message_id = $2 and body = $3)"
 COLUMNS = "id, consumer, subject, headers, body, reason, attempts, created_at, replayed_at"
 LIST = f"select {COLUMNS} from dead_letters order by created_at desc, id limit $1 offset $2"
 GET = f"select {COLUMNS} from dead_letters where id = $1"
@@ -45,7 +47,8 @@ class DeadLetters:
         self, durable: str, subject: str, headers: dict[str, str], body: bytes, reason: str, attempts: int
     ) -> None:
         """Keep the message and tell of it, in one transaction; the caller acks afterwards."""
-        id, original = uuid4(), _uuid(headers.get("Nats-Msg-Id"))
+        id, original = uuid4(), message_id(headers)
+        headers, reason = {k: storable(v) for k, v in headers.items()}, storable(reason)
         entry = Entry(
             stream="DLQ",
             subject=subjects.dead_letter(durable),
@@ -56,6 +59,8 @@ class DeadLetters:
             message_id=id,
         )
         async with self._pool.acquire() as connection, connection.transaction():
+            if await connection.fetchval(BURIED, durable, original, body):
+                return  # it came again because its ack was lost
             await connection.execute(BURY, id, durable, original, subject, headers, body, reason[:8000], attempts)
             if original is not None:
                 await connection.execute(HANDLED, durable, original)
@@ -77,20 +82,27 @@ class DeadLetters:
         return row
 
     async def replay(self, id: UUID, context: Context) -> Replayed:
-        """Let its consumer handle the message again, now. A failure is raised and leaves the letter as it was."""
+        """Let its consumer handle the message again, now. A failure is raised and leaves the letter as it was.
+
+        The new id is always the same one: however often a letter is replayed, its effect happens once.
+        """
         row = await self._row(id)
         if (handle := self.replayers.get(row["consumer"])) is None:
             raise Rejection(Code.NOT_FOUND, f"no consumer {row['consumer']} runs in {self._service}")
-        message_id = uuid4()
+        new_id = uuid5(id, "replay")
         headers = dict(row["headers"]) | {
-            "ce-id": str(message_id),
-            "Nats-Msg-Id": str(message_id),
+            "ce-id": str(new_id),
+            "Nats-Msg-Id": str(new_id),
             "x-replay-of": str(row["headers"].get("Nats-Msg-Id", id)),
             "x-request-id": context.request_id,
         }
-        await handle(row["subject"], headers, bytes(row["body"]))
+        outcome = "handled"
+        try:
+            await handle(row["subject"], headers, bytes(row["body"]))
+        except AlreadyHandled:
+            outcome = "repeated"
         await self._pool.execute(MARK_REPLAYED, id)
-        return Replayed(id=id, message_id=message_id, outcome="handled")
+        return Replayed(id=id, message_id=new_id, outcome=outcome)
 
 
 def _letter_headers(
@@ -118,8 +130,11 @@ def _letter(row: Any, *, with_body: bool) -> DeadLetter:
     )
 
 
-def _uuid(text: str | None) -> UUID | None:
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        return None
+def message_id(headers: Mapping[str, str]) -> UUID | None:
+    """What an inbox knows the message by: a fact that its owner says again comes under another Nats-Msg-Id."""
+    for name in ("ce-id", "Nats-Msg-Id"):
+        try:
+            return UUID(headers.get(name, ""))
+        except ValueError:
+            continue
+    return None

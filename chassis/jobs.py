@@ -15,11 +15,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
+from opentelemetry.trace import SpanKind
 from prometheus_client import Counter
 
 from chassis import telemetry
 from chassis.context import Context
-from chassis.postgres import CONNECTION_LOST, Pool
+from chassis.postgres import CONNECTION_LOST, Pool, storable
 from chassis.unit_of_work import Tx
 from contracts.errors import Code, Failure, FluidcrewError, Rejection, RetryLater
 
@@ -47,17 +48,17 @@ where id in (
     order by due_at limit $2 for update skip locked)
 returning id, kind, ref, company_id, payload, context, attempt
 """
-FENCE = "id = $1 and attempt = $2 and state = 'running'"
-BEAT = f"update jobs set lease_until = clock_timestamp() + make_interval(secs => $3) where {FENCE} returning true"
+FENCE = "id = $1 and attempt = $2 and worker = $3 and state = 'running'"
+BEAT = f"update jobs set lease_until = clock_timestamp() + make_interval(secs => $4) where {FENCE} returning true"
 FINISH = f"""
-update jobs set state = 'done', result = $3, ended_at = clock_timestamp(), lease_until = null where {FENCE} returning true
+update jobs set state = 'done', result = $4, ended_at = clock_timestamp(), lease_until = null where {FENCE} returning true
 """
 RETRY = f"""
-update jobs set state = 'queued', lease_until = null, error = $3,
-    due_at = clock_timestamp() + make_interval(secs => $4) where {FENCE}
+update jobs set state = 'queued', lease_until = null, error = $4,
+    due_at = clock_timestamp() + make_interval(secs => $5) where {FENCE}
 """
 FAIL = f"""
-update jobs set state = 'failed', error = $3, result = $4, ended_at = clock_timestamp(), lease_until = null where {FENCE}
+update jobs set state = 'failed', error = $4, result = $5, ended_at = clock_timestamp(), lease_until = null where {FENCE}
 """
 HAND_BACK = f"update jobs set state = 'queued', lease_until = null, attempt = attempt - 1 where {FENCE}"
 STATE = "select state, result, error from jobs where id = $1"
@@ -115,7 +116,7 @@ class Jobs:
         self._kinds: dict[str, _Kind] = {}
         self._due = asyncio.Event()
         self._stopped = False
-        self._changed: dict[UUID, asyncio.Event] = {}
+        self._changed: dict[UUID, set[asyncio.Event]] = {}  # who waits in this process
 
     def register(
         self, kind: str, work: Work, *, concurrency: int = 4, max_attempts: int = 5, lease: float = 15.0
@@ -136,20 +137,26 @@ class Jobs:
 
     async def finish(self, tx: Tx, job: Job, result: dict[str, Any]) -> None:
         """Record the result with the transaction of its effects. Raises LostLease when the job is another's."""
-        if not await tx.conn.fetchval(FINISH, job.id, job.attempt, result):
+        if not await tx.conn.fetchval(FINISH, *self._fence(job), result):
             raise LostLease(f"job {job.id} attempt {job.attempt} was taken over")
         tx.after_commit(lambda: self._tell(job.id))
 
+    def _fence(self, job: Job) -> tuple[UUID, int, UUID]:
+        """An attempt that was handed back is counted again by another worker."""
+        return job.id, job.attempt, self._worker
+
     async def _tell(self, id: UUID) -> None:
-        if event := self._changed.get(id):
+        for event in self._changed.get(id, ()):
             event.set()
 
     async def wait(self, id: UUID, timeout: float) -> JobState:
         """The job's state once it has ended, or as it is after `timeout` seconds or when this process stops."""
-        event = self._changed.setdefault(id, asyncio.Event())
+        event = asyncio.Event()
+        self._changed.setdefault(id, set()).add(event)
         deadline = asyncio.get_running_loop().time() + timeout
         try:
             while True:
+                event.clear()  # before the look: what changes after it is told
                 row = await self._pool.fetchrow(STATE, id)
                 if row is None:
                     raise Rejection(Code.NOT_FOUND, f"there is no job {id}")
@@ -157,13 +164,14 @@ class Jobs:
                 left = deadline - asyncio.get_running_loop().time()
                 if state.ended or left <= 0 or self._stopped:
                     return state
-                event.clear()
                 try:
                     await asyncio.wait_for(event.wait(), min(left, POLL))  # the worker may be another process
                 except TimeoutError:
                     continue
         finally:
-            self._changed.pop(id, None)
+            self._changed[id].discard(event)
+            if not self._changed[id]:
+                del self._changed[id]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Claim and do what is due, until told to stop; what is unfinished then is handed back."""
@@ -197,19 +205,19 @@ class Jobs:
         rows = await self._pool.fetch(CLAIM, name, kind.free, self._worker, kind.lease)
         kind.free -= len(rows)
         return [
-            Job(r["id"], r["kind"], r["ref"], r["company_id"], r["payload"], r["attempt"], Context(**r["context"]))
+            Job(r["id"], r["kind"], r["ref"], r["company_id"], r["payload"], r["attempt"], Context.of(r["context"]))
             for r in rows
         ]
 
     async def _do(self, job: Job) -> None:
         kind = self._kinds[job.kind]
-        work = asyncio.ensure_future(kind.work(job) if job.attempt <= kind.max_attempts + DEATHS else _deadly(job))
+        structlog.contextvars.bind_contextvars(job=str(job.id), request_id=job.context.request_id)  # of this task
+        work = asyncio.create_task(self._work(job, kind))
         beat = asyncio.create_task(self._beat(job, kind.lease, work))
         try:
-            with structlog.contextvars.bound_contextvars(job=str(job.id), request_id=job.context.request_id):
-                await self._attempt(job, kind, work)
+            await self._attempt(job, kind, work)
         except asyncio.CancelledError:
-            await self._pool.execute(HAND_BACK, job.id, job.attempt)
+            await self._pool.execute(HAND_BACK, *self._fence(job))
             raise
         except CONNECTION_LOST as error:
             log.warning("job.database_gone", job=str(job.id), error=str(error))  # the lease ends, another attempt comes
@@ -218,6 +226,10 @@ class Jobs:
             kind.free += 1
             self._due.set()
             await self._tell(job.id)
+
+    async def _work(self, job: Job, kind: _Kind) -> None:
+        with telemetry.span(f"job {job.kind}", SpanKind.CONSUMER, job.context.traceparent):
+            await (kind.work(job) if job.attempt <= kind.max_attempts + DEATHS else _deadly(job))
 
     async def _attempt(self, job: Job, kind: _Kind, work: asyncio.Future[None]) -> None:
         outcome = "done"
@@ -244,18 +256,19 @@ class Jobs:
         if job.attempt >= kind.max_attempts:
             await self._fail(job, failure)
             return "failed"
-        await self._pool.execute(RETRY, job.id, job.attempt, str(error)[:2000], delay)
+        await self._pool.execute(RETRY, *self._fence(job), storable(str(error))[:2000], delay)
         return "retried"
 
     async def _fail(self, job: Job, failure: Failure) -> None:
-        result = {"failure": failure.model_dump(mode="json")}
-        await self._pool.execute(FAIL, job.id, job.attempt, failure.message[:2000], result)
+        message = storable(failure.message)[:2000]
+        result = {"failure": failure.model_copy(update={"message": message}).model_dump(mode="json")}
+        await self._pool.execute(FAIL, *self._fence(job), message, result)
 
     async def _beat(self, job: Job, lease: float, work: asyncio.Future[None]) -> None:
         while True:
             await asyncio.sleep(lease / 4)
             try:
-                if not await self._pool.fetchval(BEAT, job.id, job.attempt, lease):
+                if not await self._pool.fetchval(BEAT, *self._fence(job), lease):
                     work.cancel()
                     return
             except CONNECTION_LOST as error:

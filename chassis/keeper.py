@@ -76,7 +76,7 @@ class Keeper:
         self._nc: Client | None = None
 
     async def connect(self) -> JetStreamContext:
-        if self._nc is None:
+        if self._nc is None or self._nc.is_closed:  # some answers of a server close it for good
             self._nc = await nats.connect(
                 self._url,
                 name="keeper",
@@ -149,8 +149,12 @@ class Keeper:
                 if loop.time() >= next_floor:
                     await self.purge_and_publish()
                     next_floor = loop.time() + FLOOR_EVERY
-            except (TimeoutError, NatsError, APIError, OSError) as error:
+            except APIError as error:
+                log.warning("keeper.refused", error=str(error))
+            except (TimeoutError, NatsError, OSError) as error:
                 log.info("keeper.bus_unreachable", error=repr(error))
+            except Exception:  # without a keeper nothing is purged, and nothing that is gone comes back
+                log.exception("keeper.round_failed")
             try:
                 await asyncio.wait_for(stop.wait(), LOOK_EVERY)
             except TimeoutError:

@@ -9,11 +9,11 @@ from typing import Any
 
 import structlog
 
-SECRET = re.compile(r"(?i)(api_key=|bearer\s+|://[^:/@\s]+:)([^\s@&\"']+)|\b(?:sk-|flm_)[A-Za-z0-9_-]{8,}")
+SECRET = re.compile(r"(?i)(api_key=|bearer\s+)[^\s&\"']+|(://[^:/@\s]+:)[^\s@]+(?=@)|\b(?:sk-|flm_)[A-Za-z0-9_-]{8,}")
 
 
 def _masked(text: str) -> str:
-    return SECRET.sub(lambda m: f"{m[1]}***" if m[1] else "***", text)
+    return SECRET.sub(lambda m: f"{m[1] or m[2] or ''}***", text)
 
 
 def _mask(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:

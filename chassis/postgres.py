@@ -42,6 +42,7 @@ async def create_pool(url: str, schema: str, *, size: int = 8) -> Pool:
         url,
         min_size=1,
         max_size=size,
+        timeout=10,
         command_timeout=30,
         max_inactive_connection_lifetime=120,
         init=_use_json,
@@ -52,3 +53,8 @@ async def create_pool(url: str, schema: str, *, size: int = 8) -> Pool:
 def affected(tag: Any) -> int:
     """How many rows a command touched, from its tag (`UPDATE 3`)."""
     return int(str(tag).rsplit(" ", 1)[-1])
+
+
+def storable(text: str) -> str:
+    """Without what Postgres refuses in text and jsonb: the words of a failure must not make another one."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -34,8 +34,8 @@ AUDIT_EVERY = 600.0
 FLOORS = TypeAdapter(list[Floor])
 
 OLDEST_PUBLISHED = """
-select min(stream_sequence) as sequence, min(published_at) as at from outbox
-where stream = $1 and published_at is not null
+select min(stream_sequence) from outbox
+where stream = $1 and published_at is not null and ($2::bigint is null or stream_sequence >= $2)
 """
 FREE_MISSING = """
 update outbox set published_at = null, stream_sequence = null
@@ -67,10 +67,10 @@ class Repair:
     def server_id(self) -> str:
         return str(self._nc._server_info.get("server_id", ""))  # nats-py shows it nowhere else
 
-    @property
-    def trusted(self) -> bool:
-        """Until every stream was compared with this server's, nothing is published."""
-        return len(self._verified) == len(STREAMS) and all(s == self.server_id for s, _, _ in self._verified.values())
+    def trusts(self, stream: str) -> bool:
+        """Until a stream was compared with this server's, nothing is published to it."""
+        verified = self._verified.get(stream)
+        return verified is not None and verified[0] == self.server_id
 
     def saw(self, stream: str, sequence: int, *, duplicate: bool) -> None:
         """A publish was acknowledged at this place; going backwards means that the stream lost its tail."""
@@ -90,35 +90,36 @@ class Repair:
 
     async def check(self) -> None:
         """Compare what must be compared. Leaves a stream unverified when that was not possible."""
+        suspicious, self._suspicious = self._suspicious, False
         for spec in STREAMS:
             server, _, at = self._verified.get(spec.name, ("", None, 0.0))
             try:
                 info = await self._js.stream_info(spec.name)
                 created = _utc(info.created)
                 known = self._verified.get(spec.name)
-                due = time.monotonic() - at > AUDIT_EVERY or self._suspicious
+                due = time.monotonic() - at > AUDIT_EVERY or suspicious
                 if known is None or server != self.server_id or created != known[1] or due:
                     await self._compare(spec.name, created, info.state)
             except (TimeoutError, NatsError, NatsTimeout, APIError) as error:
                 self._verified.pop(spec.name, None)
                 log.warning("repair.stream_unreadable", stream=spec.name, error=repr(error))
-        self._suspicious = False
 
     async def _compare(self, stream: str, created: datetime, state: api.StreamState) -> None:
         server, began = self.server_id, time.monotonic()
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("select pg_advisory_xact_lock(hashtext($1))", f"{self._service}.repair")
             cutoff = await connection.fetchval("select clock_timestamp()")
-            oldest = await connection.fetchrow(OLDEST_PUBLISHED, stream)
             known = await connection.fetchval("select created from verified_streams where stream = $1", stream)
+            first = state.first_seq if known == created else None  # what the same stream had before is passed
+            oldest = await connection.fetchval(OLDEST_PUBLISHED, stream, first)
             freed = 0
-            if oldest and oldest["at"] is not None:
-                same = known == created
-                seen = await self._message_ids(stream, state, oldest["at"] - timedelta(minutes=1))
-                floor = state.first_seq if same else None
-                freed = affected(await connection.execute(FREE_MISSING, stream, floor, list(seen), cutoff))
+            if oldest is not None:
+                seen = await self._message_ids(stream, state, oldest if known == created else 1)
+                freed = affected(await connection.execute(FREE_MISSING, stream, first, list(seen), cutoff))
             await connection.execute(REMEMBER, stream, created, server)
         if server == self.server_id:
+            self.repaired = self.repaired or not self.trusts(stream)  # what waited for this goes out at once
+            self._heard.pop(stream, None)  # before a rollback the floor may have been higher
             self._verified[stream] = (server, created, began)
             self._highest[stream] = state.last_seq
         if freed:
@@ -126,16 +127,16 @@ class Repair:
             REPAIRED.labels(stream).inc(freed)
             log.warning("repair.freed", stream=stream, messages=freed)
 
-    async def _message_ids(self, stream: str, state: api.StreamState, since: datetime) -> set[UUID]:
-        """The ids that the stream holds from `since` on, read headers-only through a short-lived consumer."""
+    async def _message_ids(self, stream: str, state: api.StreamState, since: int) -> set[UUID]:
+        """The ids that the stream holds from a sequence on, read headers-only through a short-lived consumer."""
         if not state.messages:
             return set()
         name = f"relay-{self._service}"
         await self._drop(stream, name)
         config = api.ConsumerConfig(
             name=name,
-            deliver_policy=api.DeliverPolicy.BY_START_TIME,
-            opt_start_time=since.astimezone(UTC).isoformat().replace("+00:00", "Z"),  # type: ignore[arg-type]
+            deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=since,
             ack_policy=api.AckPolicy.NONE,
             headers_only=True,
             mem_storage=True,

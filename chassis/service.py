@@ -13,46 +13,27 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import structlog
 
-from chassis import logs, telemetry
+from chassis import logs, starting, telemetry
 from chassis.blobs import Blobs
 from chassis.bus import Bus
 from chassis.consumer import Consumer
-from chassis.context import Context
 from chassis.dead_letters import DeadLetters
 from chassis.health import Health
 from chassis.jobs import Jobs
-from chassis.postgres import Pool, create_pool
+from chassis.owner_requests import release, serve_owner_requests
+from chassis.postgres import Pool
 from chassis.relay import Relay
 from chassis.settings import BadSettings, ServiceSettings
 from chassis.unit_of_work import UnitOfWork
 from chassis.watchdog import Watchdog
-from contracts.catalog import OWNER_REQUESTS
-from contracts.page import Page
-from contracts.story import DeadLetter, Pong, Replayed, Resent
 
 log = structlog.get_logger(__name__)
 
 Background = Callable[[asyncio.Event], Awaitable[None]]
-
-# Under a new Nats-Msg-Id (its ce-id stays): within its duplicate window the broker would swallow the old one.
-RESEND = """
-update outbox set published_at = null, stream_sequence = null, created_at = clock_timestamp() - interval '1 minute',
-    headers = headers || jsonb_build_object('Nats-Msg-Id', gen_random_uuid()::text)
-where story = $1 and sequence between $2 and $3 returning sequence
-"""
-LAST_TOLD = "select sequence from stories where story = $1"
-
-
-def release() -> str:
-    try:
-        return version("fluidcrew")
-    except PackageNotFoundError:
-        return "0.1.0"  # a copy that was never installed
 
 
 @dataclass(slots=True)
@@ -84,43 +65,11 @@ class Chassis:
 Build = Callable[[Chassis], Awaitable[None]]
 
 
-def _serve_owner_requests(chassis: Chassis) -> None:
-    """What every owner answers besides its own business."""
-    requests, letters = OWNER_REQUESTS[chassis.name], chassis.dead_letters
-
-    async def ping(_: Any, __: Context) -> Pong:
-        ready = not await chassis.health.failures()
-        return Pong(service=chassis.name, version=release(), ready=ready, uptime_s=round(chassis.health.uptime, 3))
-
-    async def resend(request: Any, _: Context) -> Resent:
-        rows = await chassis.pool.fetch(RESEND, request.story, request.first, request.last)
-        last_told = await chassis.pool.fetchval(LAST_TOLD, request.story) or 0
-        sent = sorted(row["sequence"] for row in rows)
-        chassis.relay.nudge()
-        told = range(request.first, min(request.last, last_told) + 1)
-        return Resent(sent=sent, gone=[n for n in told if n not in set(sent)])
-
-    async def list_letters(request: Any, _: Context) -> Page[DeadLetter]:
-        return await letters.list(request.limit, request.offset)
-
-    async def get_letter(request: Any, _: Context) -> DeadLetter:
-        return await letters.get(request.id)
-
-    async def replay(request: Any, context: Context) -> Replayed:
-        return await letters.replay(request.id, context)
-
-    chassis.bus.serve(requests["ping"], ping)
-    chassis.bus.serve(requests["resend"], resend)
-    chassis.bus.serve(requests["dead_letter_list"], list_letters)
-    chassis.bus.serve(requests["dead_letter_get"], get_letter)
-    chassis.bus.serve(requests["dead_letter_replay"], replay)
-
-
 async def _assemble(name: str, settings: ServiceSettings, watchdog: Watchdog) -> Chassis:
-    pool = await create_pool(settings.database_url.get_secret_value(), name, size=settings.database_pool_size)
+    pool = await starting.database(name, settings)
     blobs = Blobs(settings)
     bus = Bus(name, settings.nats_url.get_secret_value(), blobs, graceful_timeout=settings.drain_timeout)
-    await bus.connect()
+    await starting.connection(bus)
     relay = Relay(name, bus.nc, pool)
     bus.on_reconnect.append(relay.nudge)
     health = Health(lambda: watchdog.age)
@@ -160,7 +109,7 @@ async def running(name: str, settings: ServiceSettings, build: Build) -> AsyncIt
     watchdog, stop, stop_watchdog = Watchdog(), asyncio.Event(), asyncio.Event()
     chassis = await _assemble(name, settings, watchdog)
     await build(chassis)
-    _serve_owner_requests(chassis)
+    serve_owner_requests(chassis)
 
     async def hear_floor(body: bytes) -> None:
         chassis.relay.repair.hear_floor(body)
@@ -183,8 +132,7 @@ async def running(name: str, settings: ServiceSettings, build: Build) -> AsyncIt
         yield chassis
     finally:
         chassis.health.draining = True
-        for hook in chassis._drains:
-            await hook()
+        await _drain(chassis, settings.drain_timeout)
         stop.set()
         await asyncio.wait(tasks[1:], timeout=settings.drain_timeout)
         await chassis.relay.flush()
@@ -193,11 +141,22 @@ async def running(name: str, settings: ServiceSettings, build: Build) -> AsyncIt
         await asyncio.wait([relaying], timeout=2.0)
         for task in (*tasks, relaying):
             task.cancel()
+        await asyncio.wait([*tasks, relaying], timeout=2.0)  # they give back what they hold while the bus is there
         await chassis.bus.stop()
         await chassis.blobs.aclose()
         await asyncio.wait_for(_close(chassis.pool), 5.0)
         telemetry.flush_tracing()
         log.info("service.stopped")
+
+
+async def _drain(chassis: Chassis, timeout: float) -> None:
+    """A hook that fails or hangs must not keep the others, nor the process, from ending."""
+    for hook in chassis._drains:
+        try:
+            async with asyncio.timeout(timeout):
+                await hook()
+        except Exception:
+            log.exception("service.drain_hook_failed")
 
 
 async def _close(pool: Pool) -> None:
@@ -222,11 +181,21 @@ async def _vital(loop: Awaitable[None], name: str) -> None:
 
 
 async def _serve_until_told(name: str, settings: ServiceSettings, build: Build) -> None:
-    stop = asyncio.Event()
+    stop, started = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running(name, settings, build):
-        await stop.wait()
+
+    async def serve() -> None:
+        async with running(name, settings, build):
+            started.set()
+            await stop.wait()
+
+    serving, told = asyncio.create_task(serve()), asyncio.create_task(stop.wait())
+    await asyncio.wait([serving, told], return_when=asyncio.FIRST_COMPLETED)
+    if not started.is_set() and serving.cancel():  # it may wait long for what it stands on
+        await asyncio.wait([serving])
+        return
+    await serving
 
 
 def load(name: str, settings: type[ServiceSettings]) -> ServiceSettings:
@@ -241,7 +210,11 @@ def load(name: str, settings: type[ServiceSettings]) -> ServiceSettings:
 
 
 def run(name: str, settings: type[ServiceSettings], build: Build) -> None:
-    """The whole of a service's `__main__`. Exit codes: 0 drained, 70 broke, 78 wrong settings."""
+    """The whole of a service's `__main__`. Exit codes: 0 drained, 69 it stood on nothing, 70 broke, 78 wrong settings."""
     import uvloop
 
-    uvloop.run(_serve_until_told(name, load(name, settings), build))
+    try:
+        uvloop.run(_serve_until_told(name, load(name, settings), build))
+    except (BadSettings, starting.NotThere) as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        raise SystemExit(78 if isinstance(error, BadSettings) else 69) from None

@@ -88,7 +88,7 @@ class UnitOfWork:
                 rows = await outbox.write(connection, entries)
         await self._relay.hand_over(rows)
         for hook in tx.hooks:
-            await hook()
+            await _best_effort(hook)
 
     @asynccontextmanager
     async def handling(self, envelope: Envelope, consumer: str) -> AsyncIterator[Tx]:
@@ -104,7 +104,9 @@ class UnitOfWork:
         command_id = request.command_id  # type: ignore[attr-defined]
         digest = fingerprint(request)
         async with self.begin(context) as tx:
-            if not await tx.conn.fetchval("select pg_try_advisory_xact_lock(hashtextextended($1, 0))", str(command_id)):
+            if not await tx.conn.fetchval(
+                "select pg_try_advisory_xact_lock(hashtextextended($1, 0))", f"{self._service}.{command_id}"
+            ):
                 raise Rejection(Code.IN_FLIGHT, "the same request is being answered right now; repeat it in a moment")
             if row := await tx.conn.fetchrow(ANSWERED, command_id):
                 if row["request_hash"] != digest:
@@ -117,6 +119,14 @@ class UnitOfWork:
             if tx.answered is None:
                 raise RuntimeError(f"{type(request).__name__} was handled without tx.answer()")
             await tx.conn.execute(REMEMBER, command_id, digest, tx.answered.model_dump(mode="json"))
+
+
+async def _best_effort(hook: Callable[[], Awaitable[None]]) -> None:
+    """The effect is committed: a hook that fails must not make a failure of it."""
+    try:
+        await hook()
+    except Exception:
+        log.exception("transaction.hook_failed")
 
 
 def fingerprint(request: BaseModel) -> str:

@@ -31,6 +31,7 @@ HEADERS = {
     "replay_of": "x-replay-of",
     "traceparent": "traceparent",
 }
+TEXTS = {name: header for name, header in HEADERS.items() if name not in ("id", "time", "sequence")}
 
 
 class Envelope(Value):
@@ -50,9 +51,10 @@ class Envelope(Value):
     claim: BlobRef | None = None  # where the body lies when it was too large to travel
 
     def headers(self) -> dict[str, str]:
-        values: dict[str, Any] = self.model_dump(exclude={"claim"}, mode="json")
-        out = {HEADERS[k]: str(v) for k, v in values.items() if v not in ("", None)}
-        out |= {"Nats-Msg-Id": str(self.id), "ce-specversion": "1.0", "content-type": "application/json"}
+        id = str(self.id)
+        out = {"ce-id": id, "ce-time": self.time.isoformat(), "ce-sequence": str(self.sequence)}
+        out |= {header: value for name, header in TEXTS.items() if (value := getattr(self, name))}
+        out |= {"Nats-Msg-Id": id, "ce-specversion": "1.0", "content-type": "application/json"}
         if self.claim is not None:
             out["x-claim"] = self.claim.model_dump_json()
         return out

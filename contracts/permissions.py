@@ -45,7 +45,7 @@ def permissions(user: str) -> Permissions:
 
 
 def _service(name: str) -> Permissions:
-    publish = [f"evt.*.{name}.>", f"live.*.{name}.>", "cmd.>", "rpc.>", "sig.>", "dlq.>"]
+    publish = [f"evt.*.{name}.>", f"live.*.{name}.>", "cmd.>", "rpc.>", f"sig.{name}.>", "dlq.>"]
     publish += ["$JS.API.INFO", "$JS.API.STREAM.INFO.*"]
     for consumer in streams.CONSUMERS:
         if consumer.service == name:

@@ -32,12 +32,16 @@ class StreamSpec(Value):
 
 
 class ConsumerSpec(Value):
-    """A durable pull consumer. `max_deliver` is endless: attempts are counted in the database, not in JetStream."""
+    """A durable pull consumer. `max_deliver` is endless: attempts are counted in the database, not in JetStream.
+
+    `ack_wait` is how long the facts in the hands of a dead process are kept from the next one; handlers take milliseconds,
+    and the inbox absorbs a redelivery to one that is slow.
+    """
 
     stream: StreamName
     durable: str  # `<service>-<what>`
     filter_subjects: tuple[str, ...]
-    ack_wait: int = 60
+    ack_wait: int = 10
     max_ack_pending: int = 64
 
     @property

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import ssl
 import stat
 import subprocess
 import sys
@@ -180,10 +181,17 @@ def _sync(group: str) -> None:
         "--link-mode",
         _link_mode(),
     ]
+    command += ["--system-certs"] if _has_certificates() else []  # a company's own authority is only known there
     command += ["--reinstall"] if interrupted else []
     command += [BOOTSTRAP, REQUIREMENTS / f"{group}.txt"]
     with _progress(group):
         _run(command, "cannot install the locked packages; run it again to continue", show=sys.stderr.isatty())
+
+
+def _has_certificates() -> bool:
+    paths = ssl.get_default_verify_paths()
+    directory = Path(paths.capath) if paths.capath else None
+    return paths.cafile is not None or (directory is not None and any(directory.glob("*.0")))
 
 
 def _link_mode() -> str:

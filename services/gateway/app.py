@@ -10,8 +10,9 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.middleware import Middleware
 
+from chassis.owner_requests import release
 from chassis.postgres import Connection, connect
-from chassis.service import Chassis, release, running
+from chassis.service import Chassis, running
 from contracts.streams import TIMELINE
 from services.gateway import openapi, problems
 from services.gateway.access import Access

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 
+from chassis.bus import Bus, SlowWatcher
 from chassis.context import Context
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from chassis.testing.servers import NatsServer
 from contracts import executor, planner, streams
+from contracts.catalog import OWNER_REQUESTS
 from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection, RetryLater
 from contracts.page import Page
@@ -233,3 +236,86 @@ async def test_an_owner_whose_database_is_away_is_unavailable_and_not_broken(sta
     async with start("executor", build), start("gateway", nothing) as caller:
         with pytest.raises(RetryLater, match="database"):
             await caller.bus.ask(executor.GetRun(run_id=uuid4()), Context())
+
+
+async def test_an_answer_that_cannot_be_stored_is_a_refusal_and_not_a_silence(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def build(chassis: Chassis) -> None:
+        async def list_(request: executor.ListRuns, context: Context) -> Page[executor.Run]:
+            return Page(items=[a_run("x" * 600_000)], total=1)
+
+        chassis.bus.serve(executor.ListRuns, list_)
+
+    async with start("planner", nothing) as caller:
+        monkeypatch.setenv("S3_ENDPOINT_URL", "http://127.0.0.1:9")
+        async with start("executor", build):
+            with pytest.raises(RetryLater, match="object store"):
+                await caller.bus.ask(executor.ListRuns(), Context(), patience=60)
+
+
+async def test_an_answer_that_is_no_json_is_a_bug_and_not_a_silence(start: Start) -> None:
+    async def build(chassis: Chassis) -> None:
+        async def list_(request: executor.ListRuns, context: Context) -> Page[executor.Run]:
+            raise Rejection(Code.INVALID, "a lone surrogate \ud800")
+
+        chassis.bus.serve(executor.ListRuns, list_)
+
+    async with start("executor", build), start("planner", nothing) as caller:
+        with pytest.raises(Rejection) as refused:
+            await caller.bus.ask(executor.ListRuns(), Context())
+        assert refused.value.failure.code is Code.INTERNAL
+
+
+async def test_a_watcher_who_falls_behind_hears_what_came_before_the_gap_and_then_that_there_is_one(
+    start: Start,
+) -> None:
+    async with start("gateway", nothing) as chassis, chassis.bus.watch("live.>", limit=3) as heard:
+        subscription = max(chassis.bus.nc._subs.values(), key=lambda s: s._id)
+        put = subscription._cb
+        for n in range(5):
+            await put(_live(n))
+        got = [await anext(heard)]
+        await put(_live(9))  # there is room again, but the gap stays a gap
+        got += [await anext(heard), await anext(heard)]
+        assert [body for _, body in got] == [b"0", b"1", b"2"]
+        with pytest.raises(SlowWatcher):
+            await anext(heard)
+
+
+def _live(n: int) -> object:
+    return SimpleNamespace(subject="live.x", data=str(n).encode())
+
+
+async def test_a_watcher_who_leaves_while_the_broker_is_away_leaves_nothing_behind(
+    start: Start, nats_server: NatsServer
+) -> None:
+    async with start("gateway", nothing) as chassis:
+        async with chassis.bus.watch("live.>"):
+            assert "live.>" in {sub.subject for sub in chassis.bus.nc._subs.values()}
+            nats_server.kill()
+            await eventually(lambda: not chassis.bus.connected)
+        assert "live.>" not in {sub.subject for sub in chassis.bus.nc._subs.values()}
+        nats_server.start()
+        await eventually(lambda: chassis.bus.connected)
+
+
+async def test_ringing_before_there_is_a_connection_is_silent() -> None:
+    bus = Bus("planner", "nats://127.0.0.1:9", None)  # type: ignore[arg-type]
+    await bus.ring("due")
+    assert not bus.connected
+
+
+async def test_saying_many_facts_again_does_not_freeze_their_owner(start: Start) -> None:
+    again = OWNER_REQUESTS["executor"]["resend"]
+    many = """
+        insert into outbox (message_id, stream, subject, story, sequence, headers, body, published_at, stream_sequence)
+        select gen_random_uuid(), 'EVENTS', 'evt.default.executor.run.completed.s', 's', n, '{}', '{}', now(), n
+        from generate_series(1, 20000) as n
+    """
+    async with start("executor", nothing) as owner, start("gateway", nothing) as caller:
+        await owner.pool.execute("insert into stories values ('s', 30000)")
+        await owner.pool.execute(many)
+        told = await caller.bus.ask(again(story="s", first=1, last=10**9), Context())
+        assert told.sent == list(range(1, 20_001))
+        assert told.gone == list(range(20_001, 30_001))

@@ -132,6 +132,18 @@ async def test_published_rows_are_kept_until_every_consumer_has_passed_them(star
             for message in await timeline.fetch(10, timeout=5):
                 await message.ack_sync()
             await eventually(lambda: _pruned(emitter, keeper))
+            await emit(emitter, run_id, range(4, 5))
+            await eventually(lambda: len(seen) == 5)
+            for message in await timeline.fetch(10, timeout=5):
+                await message.ack_sync()
+            await eventually(lambda: _passed(emitter, keeper, 5))
+            await emitter.relay._prune()
+            assert await emitter.pool.fetchval("select count(*) from outbox") == 1, "fresh: it may be asked for again"
+
+
+async def _passed(chassis: Chassis, keeper: Keeper, sequence: int) -> bool:
+    await keeper.purge_and_publish()
+    return dict(chassis.relay.repair.floors()).get("EVENTS") == sequence
 
 
 async def _pruned(chassis: Chassis, keeper: Keeper) -> bool:

@@ -132,3 +132,123 @@ async def test_a_job_that_kills_its_workers_is_given_up(start: Start) -> None:
         state = await second.jobs.wait(id, 10.0)
         assert state.state == "failed"
         assert "worker died" in str(state.error)
+
+
+async def test_a_job_that_was_handed_back_is_refused_to_who_had_it_though_the_attempt_is_the_same(
+    start: Start,
+) -> None:
+    """Work that cannot be interrupted (a thread) may end after its worker gave the job away."""
+    async with start("planner", nothing) as first:
+        id = await enqueue(first)
+        former, present = Jobs(first.pool), Jobs(first.pool)
+        for jobs in (former, present):
+            jobs.register("draft", doing(first, {}), lease=60)  # type: ignore[arg-type]
+        [late] = await former._claim("draft")
+        await first.pool.execute("update jobs set state = 'queued', lease_until = null, attempt = attempt - 1")
+        [job] = await present._claim("draft")
+        assert (late.attempt, job.attempt) == (1, 1)
+        with pytest.raises(LostLease):
+            async with first.uow.begin() as tx:
+                await former.finish(tx, late, {"by": 1})
+        async with first.uow.begin() as tx:
+            await present.finish(tx, job, {"by": 2})
+        assert (await first.jobs.wait(id, 0)).result == {"by": 2}
+
+
+async def test_work_that_lost_its_lease_is_stopped(start: Start) -> None:
+    began, stopped = asyncio.Event(), asyncio.Event()
+
+    async def build(chassis: Chassis) -> None:
+        async def work(job: Job) -> None:
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                stopped.set()
+
+        chassis.jobs.register("draft", work, lease=0.4)
+
+    async with start("planner", build) as chassis:
+        await enqueue(chassis)
+        await began.wait()
+        await chassis.pool.execute(
+            "update jobs set worker = gen_random_uuid(), lease_until = now() + interval '1 hour'"
+        )
+        await asyncio.wait_for(stopped.wait(), 10)
+        assert (await chassis.pool.fetchval("select state from jobs")) == "running", "it is the other one's"
+
+
+async def test_work_longer_than_its_lease_is_done_once(start: Start) -> None:
+    calls: list[int] = []
+
+    async def build(chassis: Chassis) -> None:
+        async def work(job: Job) -> None:
+            calls.append(job.attempt)
+            first = await chassis.pool.fetchval("select lease_until from jobs")
+            await eventually(lambda: _later(chassis, first))
+            await doing(chassis, {"ok": 1})(job)  # type: ignore[operator]
+
+        chassis.jobs.register("draft", work, lease=0.5)
+
+    async with start("planner", build) as chassis:
+        assert (await chassis.jobs.wait(await enqueue(chassis), 15)).state == "done"
+    assert calls == [1]
+
+
+async def _later(chassis: Chassis, first: object) -> bool:
+    renewed = "select lease_until > $1::timestamptz + interval '0.5 seconds' from jobs"
+    return (await chassis.pool.fetchval(renewed, first)) is True
+
+
+async def test_a_failure_in_words_that_cannot_be_stored_is_still_a_failure(start: Start) -> None:
+    async def build(chassis: Chassis) -> None:
+        async def refuse(job: Job) -> None:
+            raise Rejection(Code.INVALID, "the model said \x00 and \ud800")
+
+        chassis.jobs.register("draft", refuse)
+
+    async with start("planner", build) as chassis:
+        state = await chassis.jobs.wait(await enqueue(chassis), 10)
+        assert state.state == "failed"
+        assert "the model said" in str(state.error)
+
+
+async def test_a_job_written_by_another_release_is_done(start: Start) -> None:
+    async def build(chassis: Chassis) -> None:
+        chassis.jobs.register("draft", doing(chassis, {"ok": 1}))  # type: ignore[arg-type]
+
+    async with start("planner", nothing) as newer:
+        id = await enqueue(newer)
+        await newer.pool.execute("""update jobs set context = context || '{"of_tomorrow": "x"}'""")
+    async with start("planner", build) as older:
+        assert (await older.jobs.wait(id, 10)).state == "done"
+
+
+async def test_everybody_who_waits_is_told_and_nothing_of_it_stays(start: Start) -> None:
+    gate = asyncio.Event()
+
+    async def build(chassis: Chassis) -> None:
+        async def work(job: Job) -> None:
+            await gate.wait()
+            await doing(chassis, {"ok": 1})(job)  # type: ignore[operator]
+
+        chassis.jobs.register("draft", work)
+
+    async with start("planner", build) as chassis:
+        id = await enqueue(chassis)
+        waiting = [asyncio.create_task(chassis.jobs.wait(id, 10)) for _ in range(3)]
+        await eventually(lambda: len(chassis.jobs._changed.get(id, ())) == 3)
+        gate.set()
+        assert {state.state for state in await asyncio.gather(*waiting)} == {"done"}
+        assert chassis.jobs._changed == {}
+
+
+async def test_a_job_is_not_done_before_it_is_due(start: Start) -> None:
+    async def build(chassis: Chassis) -> None:
+        chassis.jobs.register("draft", doing(chassis, {"ok": 1}))  # type: ignore[arg-type]
+
+    async with start("planner", build) as chassis:
+        async with chassis.uow.begin() as tx:
+            later = await chassis.jobs.enqueue(tx, "draft", "later", {}, company="default", due_in=3600)
+        assert (await chassis.jobs.wait(await enqueue(chassis), 10)).state == "done"
+        assert (await chassis.jobs.wait(later, 0)).state == "queued"

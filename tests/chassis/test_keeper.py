@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
-from chassis.keeper import Keeper, stream_config
+from chassis.keeper import Keeper, _utc, stream_config
 from chassis.testing.eventually import eventually
 from chassis.testing.servers import NatsServer
 from contracts import executor, streams
@@ -89,3 +91,48 @@ async def _at_least(pool: object, sql: str, n: int) -> bool:
 
 async def _at_most(pool: object, sql: str, n: int) -> bool:
     return await pool.fetchval(sql) <= n  # type: ignore[attr-defined]
+
+
+async def test_a_keeper_whose_connection_was_closed_for_good_makes_another(keeper: Keeper) -> None:
+    await keeper.connect()
+    assert keeper._nc is not None
+    await keeper._nc.close()
+    assert await keeper.apply() == []
+
+
+async def test_a_keeper_survives_what_nobody_thought_of(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply, broken = keeper.apply, iter([KeyError("config"), ZeroDivisionError()])
+    again, stop = asyncio.Event(), asyncio.Event()
+
+    async def surprising() -> list[str]:
+        for error in broken:
+            raise error
+        again.set()
+        return await apply()
+
+    monkeypatch.setattr(keeper, "apply", surprising)
+    running = asyncio.create_task(keeper.run(stop))
+    await asyncio.wait_for(again.wait(), 15)
+    stop.set()
+    await asyncio.wait_for(running, 10)
+
+
+async def test_what_is_older_than_the_soft_age_is_purged_and_nothing_younger(
+    start: Start, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    js = await keeper.connect()
+    async with start("executor", nothing) as emitter:
+        for n in range(9):
+            async with emitter.uow.begin() as tx:
+                tx.publish(fact(uuid4(), n))
+        await eventually(lambda: _count(js, 9))
+    for durable in ("planner-runs", "gateway-timeline"):
+        pull = await js.pull_subscribe_bind(consumer=durable, stream="EVENTS")
+        for message in await pull.fetch(9, timeout=5):
+            await message.ack_sync()
+    border = (await js.get_msg("EVENTS", seq=5)).time
+    assert border is not None
+    monkeypatch.setattr("chassis.keeper._age", lambda at: timedelta(days=99 if _utc(at) <= _utc(border) else 0))
+    await keeper.purge_and_publish()
+    state = (await js.stream_info("EVENTS")).state
+    assert (state.first_seq, state.last_seq) == (6, 9)

@@ -76,6 +76,19 @@ async def test_a_migration_that_fails_leaves_nothing_behind(database: Database, 
     assert "0001_half.sql" in await migrate(database.url, "halves", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("connect to http://127.0.0.1:8000/tasks", "connect to http://127.0.0.1:8000/tasks"),
+        ("nats://planner:hunter2@127.0.0.1:4222", "nats://planner:***@127.0.0.1:4222"),
+        ("postgresql://x:p:w@h/db?api_key=k&a=1", "postgresql://x:***@h/db?api_key=***&a=1"),
+        ("Authorization: Bearer abc, key sk-abcdefgh1", "Authorization: Bearer *** key ***"),
+    ],
+)
+def test_secrets_are_masked_and_addresses_stay_readable(said: str, shown: str) -> None:
+    assert logs._masked(said) == shown
+
+
 def test_logs_are_json_with_fields_and_secrets_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
     before = logging.getLogger().handlers[:]
     try:

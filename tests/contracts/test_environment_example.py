@@ -22,7 +22,9 @@ def test_the_values_shown_are_the_defaults() -> None:
         for field, name in settings.variables().items():
             if name in shown:
                 given = settings.model_validate({**_needed(settings), field: shown[name]})
-                assert getattr(given, field) == settings.model_fields[field].get_default(call_default_factory=True), name
+                assert getattr(given, field) == settings.model_fields[field].get_default(call_default_factory=True), (
+                    name
+                )
 
 
 def _needed(settings: type) -> dict[str, str]:

@@ -1,0 +1,198 @@
+"""The life of a service as a process: what it waits for, what it says, and that it always ends when told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from chassis.keeper import Keeper
+from chassis.service import Chassis, running
+from chassis.settings import ServiceSettings
+from chassis.starting import NotThere
+from chassis.testing.eventually import eventually
+from chassis.testing.servers import Database, NatsServer
+from tests.chassis.conftest import Start, nothing
+
+SERVICE = """
+import asyncio
+from chassis.service import run
+from chassis.settings import ServiceSettings
+
+async def crash(stop):
+    raise ZeroDivisionError("a loop that breaks")
+
+async def build(chassis):
+    if {crash}:
+        chassis.background("fragile", crash)
+
+run("planner", ServiceSettings, build)
+"""
+NOWHERE = "127.0.0.1:9"
+
+
+@dataclass
+class Process:
+    child: asyncio.subprocess.Process
+    said: list[str] = field(default_factory=list)
+
+    async def listen(self) -> None:
+        assert self.child.stderr is not None
+        async for line in self.child.stderr:
+            self.said.append(line.decode())
+
+    def says(self, words: str) -> bool:
+        return any(words in line for line in self.said)
+
+
+@asynccontextmanager
+async def process(*, crash: bool = False, **environment: str) -> AsyncIterator[Process]:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        SERVICE.format(crash=crash),
+        env=os.environ | environment,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    made = Process(child)
+    listening = asyncio.create_task(made.listen())
+    try:
+        yield made
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.wait()
+        await listening
+
+
+@pytest.fixture
+def there(database: Database, nats_server: NatsServer, keeper: Keeper) -> dict[str, str]:
+    return {"DATABASE_URL": database.url_for("planner"), "NATS_URL": nats_server.url("planner")}
+
+
+@pytest.mark.parametrize(
+    ("away", "waits_for"),
+    [
+        ({"DATABASE_URL": f"postgresql://u@{NOWHERE}/x"}, "waits_for_database"),
+        ({"NATS_URL": f"nats://{NOWHERE}"}, "bus.error"),
+    ],
+)
+async def test_a_service_that_waits_for_what_it_stands_on_says_so_and_ends_when_told(
+    there: dict[str, str], away: dict[str, str], waits_for: str
+) -> None:
+    async with process(**(there | away)) as service:
+        await eventually(lambda: service.says(waits_for), timeout=30)
+        service.child.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(service.child.wait(), 10) == 0
+    assert not service.says("Traceback")
+
+
+async def test_a_service_started_before_the_broker_starts_with_it(
+    there: dict[str, str], nats_server: NatsServer
+) -> None:
+    nats_server.kill()
+    async with process(**there) as service:
+        await eventually(lambda: service.says("bus.error"), timeout=30)
+        nats_server.start()
+        await eventually(lambda: service.says("service.started"), timeout=30)
+        service.child.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(service.child.wait(), 15) == 0
+    assert service.says("service.stopped")
+    assert not service.says("Traceback")
+
+
+async def test_a_service_told_to_end_while_the_broker_is_away_ends(
+    there: dict[str, str], nats_server: NatsServer
+) -> None:
+    async with process(**there) as service:
+        await eventually(lambda: service.says("service.started"), timeout=30)
+        nats_server.kill()
+        await eventually(lambda: service.says("bus.error"), timeout=30)
+        service.child.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(service.child.wait(), 25) == 0
+    assert service.says("service.stopped")
+
+
+async def test_a_database_that_refuses_is_one_line_and_exit_code_78(there: dict[str, str]) -> None:
+    user, rest = there["DATABASE_URL"].split("://", 1)[1].split(":", 1)
+    unknown = there["DATABASE_URL"].rsplit("/", 1)[0] + "/nothing_here"
+    wrong = f"postgresql://{user}:wrong@{rest.split('@', 1)[1]}"
+    for url in (unknown, wrong, "mysql://x"):
+        async with process(**(there | {"DATABASE_URL": url})) as service:
+            code = await asyncio.wait_for(service.child.wait(), 30)
+        assert (code, len(service.said)) == (78, 1), service.said
+        assert "DATABASE_URL" in service.said[0]
+
+
+async def test_what_stays_away_is_one_line_in_the_end(there: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chassis.starting.PATIENCE", 0.2)
+    for away, named in (
+        ({"database_url": f"postgresql://u@{NOWHERE}/x"}, "DATABASE_URL"),
+        ({"nats_url": f"nats://{NOWHERE}"}, "NATS_URL"),
+    ):
+        given = {"nats_url": there["NATS_URL"], "database_url": there["DATABASE_URL"]} | away
+        with pytest.raises(NotThere, match=named):
+            async with running("planner", ServiceSettings(**given), nothing):  # type: ignore[arg-type]
+                pass
+
+
+async def test_a_loop_that_breaks_ends_the_process_with_70(there: dict[str, str]) -> None:
+    async with process(crash=True, **there) as service:
+        assert await asyncio.wait_for(service.child.wait(), 30) == 70
+    assert service.says("service.loop_broke")
+
+
+async def test_a_hook_that_fails_or_hangs_on_drain_stops_neither_the_others_nor_the_end(start: Start) -> None:
+    done: list[str] = []
+
+    async def build(chassis: Chassis) -> None:
+        async def fail() -> None:
+            raise ZeroDivisionError
+
+        async def hang() -> None:
+            await asyncio.Event().wait()
+
+        async def finish() -> None:
+            assert chassis.bus.connected
+            assert await chassis.pool.fetchval("select 1") == 1
+            done.append("finished")
+
+        for hook in (fail, hang, finish):
+            chassis.on_drain(hook)
+
+    async with start("planner", build):
+        pass
+    assert done == ["finished"]
+
+
+async def test_a_connection_closed_for_good_ends_the_process(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    exits: list[int] = []
+    monkeypatch.setattr("os._exit", exits.append)
+    async with start("planner", nothing) as chassis:
+        await chassis.bus.nc.close()
+        await eventually(lambda: 70 in exits)
+
+
+async def test_a_loop_that_freezes_is_ended_by_the_watchdog_which_says_where() -> None:
+    frozen = """
+import asyncio, time
+from chassis.watchdog import Watchdog
+
+async def main():
+    watching = asyncio.create_task(Watchdog(limit=0.2).run(asyncio.Event()))
+    await asyncio.sleep(0.1)
+    time.sleep(60)
+
+asyncio.run(main())
+"""
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", frozen, stderr=asyncio.subprocess.PIPE)
+    _, said = await asyncio.wait_for(child.communicate(), 30)
+    assert child.returncode == 70
+    assert b"froze" in said
+    assert b"in main" in said
