@@ -71,6 +71,7 @@ class Bus:
             disconnected_cb=self._on_disconnected,
             reconnected_cb=self._on_reconnected,
             graceful_timeout=graceful_timeout,
+            drain_timeout=5,
             apply_types=False,
             decoder=_the_message_itself,
             logger=None,
@@ -96,7 +97,15 @@ class Bus:
     async def start(self) -> None:
         """Begin to answer requests and hear doorbells."""
         await self._broker.start()
-        await self.nc.flush()  # or the server may not know the subscriptions yet when others hear that we are up
+        while not await self._heard():  # others may hear that we are up only when the server knows our subscriptions
+            log.info("bus.waits", hint="the connection broke; the next one brings the subscriptions along")
+
+    async def _heard(self) -> bool:
+        try:
+            await self.nc.flush(timeout=2)
+        except (TimeoutError, NatsTimeout):
+            return False
+        return True
 
     async def stop(self) -> None:
         """Stop listening, let running handlers finish, close."""

@@ -68,30 +68,35 @@ class Consumer:
         self._blobs = blobs
         self._dead_letters = dead_letters
         self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._subscription: JetStreamContext.PullSubscription | None = None
         self._busy = False  # the last fetch brought something
         self._asked_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Pull until told to stop; then finish what was started."""
-        subscription: JetStreamContext.PullSubscription | None = None
-        async with asyncio.TaskGroup() as running:
-            while not stop.is_set():
-                try:
-                    if subscription is None:
-                        subscription = await self._bind()
-                    await self._round(subscription, running)
-                except (TimeoutError, NatsError, APIError) as error:
-                    log.warning("consumer.unreachable", consumer=self._spec.durable, error=repr(error))
-                    await self._unbind(subscription)
-                    subscription = None
-                    await asyncio.sleep(random.uniform(0.2, 0.8))
-        await self._unbind(subscription)
+        try:
+            async with asyncio.TaskGroup() as running:
+                while not stop.is_set():
+                    await self._pull(running)
+        finally:  # also when the time to stop is over: the connection's drain would wait for this subscription
+            await self._unbind()
+
+    async def _pull(self, running: asyncio.TaskGroup) -> None:
+        try:
+            if self._subscription is None:
+                self._subscription = await self._bind()
+            await self._round(self._subscription, running)
+        except (TimeoutError, NatsError, APIError) as error:
+            log.warning("consumer.unreachable", consumer=self._spec.durable, error=repr(error))
+            await self._unbind()
+            await asyncio.sleep(random.uniform(0.2, 0.8))
 
     async def _bind(self) -> JetStreamContext.PullSubscription:
         await self._js.consumer_info(self._spec.stream, self._spec.durable)  # raises while the keeper has not made it
         return await self._js.pull_subscribe_bind(consumer=self._spec.durable, stream=self._spec.stream)
 
-    async def _unbind(self, subscription: JetStreamContext.PullSubscription | None) -> None:
+    async def _unbind(self) -> None:
+        subscription, self._subscription = self._subscription, None
         if subscription is not None:
             try:
                 await subscription.unsubscribe()

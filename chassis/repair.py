@@ -103,6 +103,8 @@ class Repair:
             except (TimeoutError, NatsError, NatsTimeout, APIError) as error:
                 self._verified.pop(spec.name, None)
                 log.warning("repair.stream_unreadable", stream=spec.name, error=repr(error))
+                if not self._nc.is_connected:
+                    return  # the other streams would only time out one after the other
 
     async def _compare(self, stream: str, created: datetime, state: api.StreamState) -> None:
         server, began = self.server_id, time.monotonic()

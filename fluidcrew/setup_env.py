@@ -181,17 +181,19 @@ def _sync(group: str) -> None:
         "--link-mode",
         _link_mode(),
     ]
-    command += ["--system-certs"] if _has_certificates() else []  # a company's own authority is only known there
+    command += certificates()
     command += ["--reinstall"] if interrupted else []
     command += [BOOTSTRAP, REQUIREMENTS / f"{group}.txt"]
     with _progress(group):
         _run(command, "cannot install the locked packages; run it again to continue", show=sys.stderr.isatty())
 
 
-def _has_certificates() -> bool:
+def certificates() -> list[str]:
+    """uv's option for the machine's own certificates, where it has any: a company's authority is only known there."""
     paths = ssl.get_default_verify_paths()
     directory = Path(paths.capath) if paths.capath else None
-    return paths.cafile is not None or (directory is not None and any(directory.glob("*.0")))
+    there = paths.cafile is not None or (directory is not None and any(directory.glob("*.0")))
+    return ["--system-certs"] if there else []
 
 
 def _link_mode() -> str:

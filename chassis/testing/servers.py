@@ -47,6 +47,10 @@ class NatsServer:
         if child.process is not None:
             child.process.wait(10)
 
+    def freeze(self) -> None:
+        """It stops running, and its connections stay open."""
+        self._ours().child.signal(signal.SIGSTOP)
+
     def restart(self) -> None:
         """On the same port; kills it first when it runs."""
         self.kill()

@@ -319,3 +319,22 @@ async def test_saying_many_facts_again_does_not_freeze_their_owner(start: Start)
         told = await caller.bus.ask(again(story="s", first=1, last=10**9), Context())
         assert told.sent == list(range(1, 20_001))
         assert told.gone == list(range(20_001, 30_001))
+
+
+async def test_a_service_that_starts_while_the_broker_restarts_is_up_when_the_broker_is(
+    start: Start, nats_server: NatsServer
+) -> None:
+    """It dies neither of the connection that broke while it was being assembled, nor of waiting for it."""
+
+    async def build(chassis: Chassis) -> None:
+        async def get(request: executor.GetRun, context: Context) -> executor.RunDetail:
+            raise Rejection(Code.NOT_FOUND, "asked and answered")
+
+        chassis.bus.serve(executor.GetRun, get)
+        nats_server.freeze()  # it hears what is said now, and will never have heard it
+        asyncio.get_running_loop().call_later(0.5, nats_server.restart)
+
+    async with start("gateway", nothing) as caller, start("executor", build):
+        await eventually(lambda: caller.bus.connected)
+        with pytest.raises(Rejection, match="asked and answered"):
+            await caller.bus.ask(executor.GetRun(run_id=uuid4()), Context())

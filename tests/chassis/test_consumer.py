@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chassis.consumer import Consumer
+from chassis.consumer import MAX_ATTEMPTS, Consumer
 from chassis.context import Context
 from chassis.keeper import Keeper
 from chassis.service import Build, Chassis
@@ -197,7 +197,7 @@ async def test_messages_in_hand_when_the_process_must_stop_come_again_at_once(st
         seen.set()
 
     async with start("executor", nothing) as emitter:
-        async with start("planner", handled_by(hang)):
+        async with asyncio.timeout(25), start("planner", handled_by(hang)):  # nats-py would drain for 30 s
             await tell(emitter)
             await held.wait()
         async with start("planner", handled_by(handle)):
@@ -240,3 +240,18 @@ async def test_a_failed_message_without_a_usable_msg_id_is_still_counted(
         await emitter.bus.nc.jetstream().publish(told.subject, told.model_dump_json().encode(), headers=headers)
         [letter] = await eventually(lambda: letters(consumer, 1), timeout=30)
         assert letter.attempts == 5
+
+
+async def test_a_database_that_is_away_is_no_failed_attempt(start: Start, keeper: Keeper) -> None:
+    tries: list[int] = []
+
+    async def handle(message: executor.RunCompleted, envelope: Envelope) -> None:
+        tries.append(1)
+        if len(tries) <= MAX_ATTEMPTS:
+            raise ConnectionResetError("the database went away")
+
+    async with start("planner", handled_by(handle)) as consumer, start("executor", nothing) as emitter:
+        await tell(emitter)
+        await eventually(lambda: len(tries) > MAX_ATTEMPTS, timeout=40)
+        await eventually(lambda: settled(keeper))
+        assert (await consumer.dead_letters.list(10, 0)).total == 0

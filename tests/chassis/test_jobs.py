@@ -252,3 +252,19 @@ async def test_a_job_is_not_done_before_it_is_due(start: Start) -> None:
             later = await chassis.jobs.enqueue(tx, "draft", "later", {}, company="default", due_in=3600)
         assert (await chassis.jobs.wait(await enqueue(chassis), 10)).state == "done"
         assert (await chassis.jobs.wait(later, 0)).state == "queued"
+
+
+async def test_a_former_attempt_of_the_same_worker_is_refused(start: Start) -> None:
+    """It stalled past its lease and then claimed the job once more itself."""
+    async with start("planner", nothing) as chassis:
+        await enqueue(chassis)
+        jobs = Jobs(chassis.pool)
+        jobs.register("draft", doing(chassis, {}), lease=60)  # type: ignore[arg-type]
+        [former] = await jobs._claim("draft")
+        await chassis.pool.execute("update jobs set lease_until = clock_timestamp() - interval '1 second'")
+        [present] = await jobs._claim("draft")
+        with pytest.raises(LostLease):
+            async with chassis.uow.begin() as tx:
+                await jobs.finish(tx, former, {})
+        async with chassis.uow.begin() as tx:
+            await jobs.finish(tx, present, {})

@@ -54,7 +54,7 @@ async def test_a_large_outbox_is_published_across_a_restart_of_the_broker(
         nats_server.kill()
         await left_behind(emitter, "EVENTS", 3500)
         rounds = emitter.relay.rounds
-        await eventually(lambda: emitter.relay.rounds > rounds, what="a round while the broker is away")
+        await eventually(lambda: emitter.relay.rounds > rounds, what="a round while the broker is away", timeout=40)
         nats_server.start()
         await eventually(lambda: none_waits(emitter), timeout=40)
         assert await messages(keeper, "EVENTS") == 3500

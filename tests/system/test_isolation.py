@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fluidcrew.setup_env import certificates
+
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = [p.name for p in sorted((ROOT / "services").iterdir()) if (p / "__main__.py").exists()]
 UV = Path(sys.executable).parent / "uv"
@@ -27,7 +29,7 @@ def with_own_packages(service: str, home: Path) -> Path:
     """A virtual environment of the service's lock alone."""
     subprocess.run([UV, "venv", "--python", sys.executable, home], check=True, capture_output=True)
     lock = ROOT / "requirements" / f"{service}.txt"
-    sync = [UV, "pip", "sync", "--python", home / "bin/python", "--require-hashes", lock]
+    sync = [UV, "pip", "sync", "--python", home / "bin/python", "--require-hashes", lock, *certificates()]
     subprocess.run(sync, check=True, capture_output=True)
     return home / "bin/python"
 

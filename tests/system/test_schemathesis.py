@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.system.world import API_KEY
+from tests.system.defaults import API_KEY
 
 CHECKS = [
     schemathesis.checks.not_a_server_error,

@@ -1,0 +1,45 @@
+"""Which tests share which stack: a calm one, and a rough one whose parts are killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from xdist.scheduler import LoadScopeScheduling
+
+HERE = Path(__file__).parent
+ROUGH = frozenset({"test_chaos", "test_killed", "test_lost", "test_outages", "test_providers", "test_replicas"})
+CALM = frozenset(
+    {
+        "test_bad_input",
+        "test_commands",
+        "test_control",
+        "test_main_path",
+        "test_schemathesis",
+        "test_streams",
+        "test_tracing",
+    }
+)
+
+
+def stack_of(file: Path) -> str:
+    """Empty for tests that use neither."""
+    if file.resolve().parent != HERE:
+        return ""
+    return "rough" if file.stem in ROUGH else "calm" if file.stem in CALM else ""
+
+
+class StackScheduling(LoadScopeScheduling):
+    """Like xdist's `load`, but tests of one stack stay on one worker: otherwise every worker would start both.
+
+    `--dist loadgroup` was made for this; pytest 9.2 no longer reads the `_nodeid` it writes.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(self.config.rootpath, nodeid.split("::", 1)[0])
+        return stack_of(file) or nodeid
+
+
+def scheduler(config: Any, log: Any) -> StackScheduling | None:
+    """None leaves it to xdist, when somebody asks for another distribution."""
+    return StackScheduling(config, log) if config.getvalue("dist") in ("load", "worksteal") else None

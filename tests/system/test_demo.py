@@ -1,0 +1,48 @@
+"""`fluidcrew demo`, the first thing a newcomer does: from nothing to a result, and nothing left behind."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deploy.local.home import free_port
+from tests.system.typed import COMMAND, said_by
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A data directory of its own, gone afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="fluidcrew-demo-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def processes_of(home: Path) -> list[str]:
+    """Whoever names this data directory on its command line or in its environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(home) in " ".join(process.cmdline()) or process.environ().get("FLUIDCREW_HOME") == str(home):
+                found.append(f"{process.pid} {' '.join(process.cmdline())}")
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found
+
+
+@pytest.mark.system
+async def test_the_demo_runs_twice_shows_a_result_and_leaves_no_process(home: Path) -> None:
+    environment = {"FLUIDCREW_HOME": str(home), "PORT": str(free_port()), "PREVIEW_PORT": str(free_port())}
+    for take in (1, 2):
+        said = await said_by(COMMAND, "demo", **environment)
+        assert re.search(r"run\.completed", said), take
+        assert "Result: " in said
+        assert "simulated" in said, "what the demo provider says is labelled"
+        assert re.search(r"checks \d.* · start \d.* · plan \d.* · run \d.* · stop \d.* · total \d", said)
+        assert f"http://127.0.0.1:{environment['PORT']}/docs" in said
+        assert processes_of(home) == []
