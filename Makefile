@@ -4,7 +4,8 @@
 SHELL := /bin/sh
 VENV := .venv/bin
 ARGS ?=
-WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && n=4; [ $$n -lt 2 ] && n=2; echo $$n)
+# one more than there are cores: tests mostly wait
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); n=$$((n + 1)); [ $$n -gt 4 ] && n=4; echo $$n)
 
 # The newest Python that works (a pyenv shim may be there and fail); only asked when a target needs it.
 CANDIDATES := $(PYTHON) $(VENV)/python python3.13 python3.12 python3.11 python3.14 python3 python

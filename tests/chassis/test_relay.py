@@ -213,7 +213,9 @@ async def test_facts_of_one_story_arrive_in_the_order_they_were_committed(start:
         await eventually(lambda: none_waits(emitter))
     js = await keeper.connect()
     pull = await js.pull_subscribe_bind(consumer=streams.PLANNER_RUNS.durable, stream="EVENTS")
-    got = [executor.RunCompleted.model_validate_json(m.data).nodes_completed for m in await pull.fetch(50, timeout=5)]
+    arrived = await pull.fetch(50, timeout=5)
+    got = [executor.RunCompleted.model_validate_json(m.data).nodes_completed for m in arrived]
+    assert [Envelope.from_headers(m.headers).sequence for m in arrived] == list(range(1, 51))
     assert got == sorted(got)
     assert len(got) == 50
 

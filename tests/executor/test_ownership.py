@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from chassis.llm.models import Models
 from chassis.postgres import connect, create_pool
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
@@ -27,6 +28,8 @@ from services.executor.engine.claims import rebuilt
 from services.executor.engine.committer import Committer
 from services.executor.engine.engine import Engine
 from services.executor.engine.inbox import Report
+from services.executor.engine.leases import Lease
+from services.executor.engine.runner import Runner, Work
 from services.executor.engine.turn import Turn
 from tests.executor.conftest import QUICK, World, agent, noop
 
@@ -150,6 +153,37 @@ async def _incarnations(world: World, count: int) -> bool:
 async def _winners(world: World, run_id: UUID) -> list[UUID]:
     rows = await world.rows("select worker_id from attempts where run_id = $1 and status = 'succeeded'", run_id)
     return [row["worker_id"] for row in rows]
+
+
+async def test_an_attempt_that_begins_while_the_lease_is_in_doubt_calls_no_model_yet(
+    model: FakeOpenAI, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was stopped just before a call may wake up when another has long made it."""
+    doubted, fresh, earlier, choose = asyncio.Event(), Lease.is_fresh, Runner._earlier, Models.choose
+    chosen: list[bool] = []
+    doubt = False
+
+    async def earlier_then_doubt(self: Runner, work: Work) -> Any:
+        nonlocal doubt
+        found, doubt = await earlier(self, work), True
+        doubted.set()
+        return found
+
+    def choose_noticed(self: Models, *names: Any) -> Any:
+        chosen.append(doubt)
+        return choose(self, *names)
+
+    monkeypatch.setattr(Models, "choose", choose_noticed)
+    monkeypatch.setattr(Lease, "is_fresh", lambda self: fresh(self) and not doubt)
+    monkeypatch.setattr(Runner, "_earlier", earlier_then_doubt)
+    async with world.executor() as chassis:
+        run_id = await world.start(agent("a"))
+        await doubted.wait()
+        beats = engine_of(chassis).lease._renewed
+        await eventually(lambda: engine_of(chassis).lease._renewed > beats, what="a beat")
+        doubt = False
+        await world.until(run_id)
+    assert chosen == [False], "the model was chosen, and then called, once there was no doubt"
 
 
 async def test_whoever_was_declared_dead_writes_nothing_more(model: FakeOpenAI, world: World) -> None:

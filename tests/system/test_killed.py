@@ -60,6 +60,15 @@ async def test_a_run_survives_everything_dying_in_turn(world: World, api: Api, l
     await the_feed_is_whole(world, api)
 
 
+async def test_the_death_of_what_we_stand_on_is_held_against_no_node(world: World, api: Api, ledger: Ledger) -> None:
+    """Nodes that have a single attempt still have it afterwards."""
+    plan = Plan.layered(layers=10, width=4, words="slow:0.1")
+    run_id = await api.launch("One attempt each", plan.nodes, max_attempts=1)
+    await kill_at_random_points(world, ledger, plan, ["postgres", "s3", "nats", "postgres"])
+    await api.ended(run_id, timeout=90)
+    each_node_completed_once(plan, await api.told_all(run_id))
+
+
 async def test_facts_that_a_dead_planner_held_reach_the_next_one_soon(world: World, api: Api) -> None:
     """They were delivered to it and never acknowledged: nobody may have to wait a minute for their redelivery."""
     run_id = await api.launch("Held", Plan().node("a", words="slow:0.5").nodes)

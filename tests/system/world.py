@@ -116,7 +116,9 @@ class World:
         return [name for name in self._meant_to_run if not self._children[name].running]
 
     def _is_unborn(self, name: str) -> bool:
-        return name in self._told_before and "service.started" not in self.log(name)[self._told_before[name] :]
+        if name.split(".", maxsplit=1)[0] not in RUNNING:
+            return False
+        return "service.started" not in self.log(name)[self._told_before.get(name, 0) :]
 
     def _start_the_unborn(self) -> None:
         self.launch(*(name for name in self._ended() if self._is_unborn(name)))

@@ -49,7 +49,7 @@ def rebuilt(row: Row, node_rows: Sequence[Row]) -> tuple[Run, Brief]:
         ended_at=row["ended_at"],
     )
     walked = frozenset(n["key"] for n in node_rows if row["dry_run"] or n["kind"] == NodeKind.NOOP)
-    return run, Brief(walked, Context(**row["context"]))
+    return run, Brief(walked, Context.of(row["context"]))
 
 
 def _plan(row: Row) -> Plan:

@@ -152,7 +152,8 @@ class Owner:
         if key in held.brief.walked:
             self._inbox.report(Report(held.run.id, Succeeded(key, opened.number)))
             return
-        task = asyncio.create_task(self._work(held, Work(held.run, held.brief, opened)), name=f"node.{key}")
+        work = Work(held.run, held.brief, opened, self._lease_is_fresh)
+        task = asyncio.create_task(self._work(held, work), name=f"node.{key}")
         held.tasks[key] = task
         self._working.add(task)
         task.add_done_callback(self._working.discard)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -34,17 +35,19 @@ log = structlog.get_logger(__name__)
 
 INLINE_BYTES = 64 * 1024
 STAGING_SECONDS = 30.0  # beyond the model's time: reading what came before, storing a large output
+DOUBT_SECONDS = 0.05
 MOST_OF_AN_ERROR = 2_000  # characters
 OPENING_CHARACTERS = 16_000  # of a large output, kept beside its reference: previews and prompts need no more
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One attempt at one node."""
+    """One attempt at one node. `is_ours` says whether we are sure enough to own the run to pay for a call."""
 
     run: Run
     brief: Brief
     attempt: Opened
+    is_ours: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,8 @@ class Runner:
     async def _call(self, work: Work, spec: RunNode, timeout: float) -> Report:
         prompt = Prompt(system_prompt(spec), user_prompt(work.run.title, spec, await self._earlier(work)))
         tokens = TokenStream(self._bus, work.run.company, work.run.id, work.attempt.node, work.attempt.number)
+        while not work.is_ours():  # noqa: ASYNC110  # a beat renews the lease, or the run is taken and this task ends
+            await asyncio.sleep(DOUBT_SECONDS)
         try:
             choice = self._models.choose(spec.llm_backend, spec.llm_model)
             began = _Began(choice, datetime.now(UTC), time.perf_counter())
