@@ -41,8 +41,8 @@ api-run: up ## the predecessor's name for `up`
 down: setup ## stop the stack that runs in the data directory
 	@$(VENV)/fluidcrew down
 
-doctor: setup ## look whether this machine can run Fluidcrew
-	@$(VENV)/fluidcrew doctor
+doctor: ## look whether this machine can run Fluidcrew, before anything is downloaded
+	@$(SETUP) runtime --starting && $(VENV)/fluidcrew doctor
 
 init-env: ## make .env from .env.example (never overwrites)
 	@if [ -e .env ]; then echo ".env is there already; nothing changed"; else install -m 600 .env.example .env && echo "made .env"; fi

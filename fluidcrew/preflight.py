@@ -176,6 +176,9 @@ def ports(environ: Mapping[str, str]) -> list[Check]:
         fix = f"stop what listens there, or set {name} to another port"
         free = is_free(port, environ.get("GATEWAY_HOST") or "127.0.0.1")
         checks.append(Check(name, free or running is not None, f"port {port} is {'free' if free else holder}", fix))
+    if port_of(environ, "PORT", DEFAULT_PORT) == port_of(environ, "PREVIEW_PORT", DEFAULT_PREVIEW_PORT):
+        fix = "give each a port of its own: previews need an origin apart from the API's"
+        checks.append(Check("PREVIEW_PORT", False, "PORT and PREVIEW_PORT are the same", fix))
     return checks
 
 
@@ -201,6 +204,8 @@ def provider(environ: Mapping[str, str]) -> list[Check]:
     key = value_of(environ, key_name) if key_name else ""
     if not base.startswith(("http://", "https://")):
         return [Check("provider", False, f"{variable} is no http URL", "give one like http://127.0.0.1:11434/v1")]
+    if key_name and not key and base == default:
+        return [Check("provider", False, f"{name} has no key", f"set {key_name} in .env (make init-env), or use demo")]
     url = f"{base}/v1/models" if name == "anthropic" else f"{base}/models"
     problem = refusal(
         url, {"Authorization": f"Bearer {key}", "x-api-key": key, "anthropic-version": "2023-06-01"} if key else {}

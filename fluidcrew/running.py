@@ -16,6 +16,7 @@ from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit, Halt
 from fluidcrew.planning import final_output, run_came_to_be
 from fluidcrew.progress import RunView
+from fluidcrew.render.places import command
 from fluidcrew.render.run import RunTree, headline, markdown, summary
 from fluidcrew.render.screen import Screen, console, is_live
 from fluidcrew.render.tables import runs_table
@@ -54,7 +55,7 @@ async def _planned(api: Gateway, body: Mapping[str, Any], screen: Screen) -> str
 
 
 def _see(run_id: str) -> str:
-    return f"see it with: fluidcrew show {run_id[:8]} --watch"
+    return f"see it with: {command()} show {run_id[:8]} --watch"
 
 
 async def list_runs(status: str | None, limit: int, *, as_json: bool) -> int:
@@ -117,7 +118,7 @@ async def _ended(api: Gateway, view: RunView, screen: Screen, *, as_json: bool) 
     if as_json:
         print(json.dumps(await api.get(f"/runs/{view.id}"), indent=2))
     elif view.status == "completed" and not view.dry_run:
-        screen.print(f"the result: fluidcrew show {view.id[:8]} --result", style="bright_black")
+        screen.print(f"the result: {command()} show {view.id[:8]} --result", style="bright_black")
 
 
 async def _print_result(api: Gateway, view: RunView, screen: Screen) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def places(api_url: str, key: str, home: Path, environ: Mapping[str, str]) -> li
             "previews",
             f"http://127.0.0.1:{port_of(environ, 'PREVIEW_PORT', DEFAULT_PREVIEW_PORT)}  (kept free for the publisher)",
         ),
-        ("events", "fluidcrew tail"),
+        ("events", f"{command()} tail"),
         ("logs", str(home / "logs")),
     ]
 
@@ -25,11 +26,16 @@ def after_run(api_url: str, key: str, run_id: str, home: Path) -> list[tuple[str
     return [
         ("API docs", f"{api_url}/docs"),
         ("this run", f"curl -H 'X-API-Key: {shown_key(key)}' {api_url}/runs/{run_id}"),
-        ("in words", f"fluidcrew show {run_id[:8]}"),
-        ("its events", f"fluidcrew tail --run {run_id} --since 1h"),
-        ("another", 'fluidcrew run "Write a market study" --watch'),
+        ("in words", f"{command()} show {run_id[:8]}"),
+        ("its events", f"{command()} tail --run {run_id} --since 1h"),
+        ("another", f'{command()} run "Write a market study" --watch'),
         ("logs", str(home / "logs")),
     ]
+
+
+def command() -> str:
+    """As it must be typed here: the virtual environment need not be active."""
+    return "fluidcrew" if shutil.which("fluidcrew") else ".venv/bin/fluidcrew"
 
 
 def shown_key(key: str) -> str:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from chassis.bus import Bus
 from chassis.context import Context, current_traceparent
+from chassis.llm.call import ModelFailure
 from chassis.llm.models import Models
 from chassis.postgres import Connection
 from chassis.unit_of_work import UnitOfWork
@@ -33,6 +34,7 @@ from contracts.executor import (
     StartRun,
 )
 from contracts.page import Page
+from contracts.plan import NodeKind
 from services.executor import store
 from services.executor.domain.control import ASKED_FOR, WANTS, judge
 from services.executor.domain.graph import check
@@ -51,13 +53,23 @@ class Executor:
     async def start_run(self, request: StartRun, context: Context) -> RunStartedAnswer:
         """Raises Rejection(run_active) with the active run's id, or Rejection(invalid)."""
         _check(request)
-        nodes = [_folded(node, request) for node in request.nodes]
+        nodes = [self._settled(_folded(node, request)) for node in request.nodes]
         story = replace(context, causation_id=str(request.command_id), traceparent=_trace(context))
         async with self._uow.order(request, context) as tx:
             if await self._is_new(tx.conn, request, nodes, story):
                 tx.publish(_queued(request))
                 tx.after_commit(lambda: self._ring(request.run_id))
             return tx.answer(RunStartedAnswer(run_id=request.run_id))
+
+    def _settled(self, node: RunNode) -> RunNode:
+        """With provider and model named: a run that is taken up after a restart must not change them on its way."""
+        if node.kind is NodeKind.NOOP:
+            return node
+        try:
+            choice = self._models.choose(node.llm_backend, node.llm_model)
+        except ModelFailure:
+            return node  # its attempt fails with the reason
+        return node.model_copy(update={"llm_backend": choice.provider, "llm_model": choice.model})
 
     async def _is_new(
         self, connection: Connection, request: StartRun, nodes: Sequence[RunNode], story: Context

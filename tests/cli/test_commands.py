@@ -129,7 +129,9 @@ async def test_a_run_is_accepted_and_its_name_given(cli: Cli, gateway: FakeGatew
     a_run(gateway)
     ended = await cli("run", "A study", "--dry-run", "--model", "m-2", FLUIDCREW_URL=gateway.url)
     assert ended.code == Exit.OK
-    assert ended.out == f"run {RUN_ID} accepted; see it with: fluidcrew show 3f2a91c0 --watch\n"
+    assert (
+        ended.out.replace(".venv/bin/", "") == f"run {RUN_ID} accepted; see it with: fluidcrew show 3f2a91c0 --watch\n"
+    )
     (request,) = gateway.requests("/tasks")
     options = {"dry_run": True, "llm_model": "m-2", "use_supervisor": True}
     assert json.loads(request.body) == {"title": "A study", "task_spec": {}, "options": options}

@@ -183,7 +183,7 @@ async def test_an_attempt_that_begins_while_the_lease_is_in_doubt_calls_no_model
         await eventually(lambda: engine_of(chassis).lease._renewed > beats, what="a beat")
         doubt = False
         await world.until(run_id)
-    assert chosen == [False], "the model was chosen, and then called, once there was no doubt"
+    assert chosen == [False, False], "with the start, and then when there was no doubt, never in between"
 
 
 async def test_whoever_was_declared_dead_writes_nothing_more(model: FakeOpenAI, world: World) -> None:
@@ -435,3 +435,16 @@ async def _insert_run(world: World, owner: UUID) -> None:
         uuid4(),
         owner,
     )
+
+
+async def test_a_run_keeps_the_provider_it_was_started_with(
+    model: FakeOpenAI, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken up after a restart with other settings, it must neither fail nor spend what nobody asked for."""
+    async with world.executor() as chassis:
+        engine_of(chassis).owner.draining = True
+        run_id = await world.start(agent("a"))
+    monkeypatch.setenv("LLM_DEFAULT_PROVIDER", "demo")
+    async with world.executor():
+        assert (await world.until(run_id)).run.status is RunStatus.COMPLETED
+    assert len(model.calls) == 1

@@ -86,5 +86,5 @@ def _says_nothing(spec: TaskSpec) -> Rejection:
     return Rejection(
         Code.INVALID,
         f"{kind}task_spec must hold a plan, a description for the supervisor, or type {DEMO_TYPE!r}",
-        errors=["task_spec: give plan, description or type"],
+        errors=[f"task_spec: {kind}give a plan, a description, or type {DEMO_TYPE!r}"],
     )
