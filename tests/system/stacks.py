@@ -8,13 +8,14 @@ from typing import Any
 from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).parent
-ROUGH = frozenset({"test_chaos", "test_killed", "test_lost", "test_outages", "test_providers", "test_replicas"})
+ROUGH = frozenset({"test_chaos", "test_killed", "test_lost", "test_outages", "test_replicas"})
 CALM = frozenset(
     {
         "test_bad_input",
         "test_commands",
         "test_control",
         "test_main_path",
+        "test_providers",
         "test_schemathesis",
         "test_streams",
         "test_tracing",

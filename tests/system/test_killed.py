@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from chassis.testing.eventually import eventually
+from chassis.testing.fake_behaviour import Behaviour
 from tests.system.api import Api, Watcher
 from tests.system.checks import (
     each_node_completed_once,
@@ -67,6 +68,22 @@ async def test_the_death_of_what_we_stand_on_is_held_against_no_node(world: Worl
     await kill_at_random_points(world, ledger, plan, ["postgres", "s3", "nats", "postgres"])
     await api.ended(run_id, timeout=90)
     each_node_completed_once(plan, await api.told_all(run_id))
+
+
+async def test_a_large_result_waits_for_the_object_store(world: World, api: Api, ledger: Ledger) -> None:
+    """It has been paid for: it is neither thrown away nor asked for again."""
+    text = "word " * 30_000
+    await ledger.script(Behaviour(text=text))
+    plan = Plan().node("large", max_attempts=1)
+    world.kill("s3")
+    run_id = await api.launch("Large", plan.nodes)
+    await ledger.until_done(plan, 1)
+    await eventually(lambda: "node.waits" in world.log("executor"), what="the executor's wait")
+    world.restart("s3")
+    await api.ended(run_id)
+    node = (await api.nodes(run_id))["large"]
+    assert (await api.get(f"/nodes/{node['id']}"))["output"] == text
+    assert await ledger.counts(plan) == {"large": 1}
 
 
 async def test_facts_that_a_dead_planner_held_reach_the_next_one_soon(world: World, api: Api) -> None:

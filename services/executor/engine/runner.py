@@ -6,10 +6,10 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -33,9 +33,12 @@ from services.executor.engine.tokens import TokenStream
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 INLINE_BYTES = 64 * 1024
-STAGING_SECONDS = 30.0  # beyond the model's time: reading what came before, storing a large output
+STAGING_SECONDS = 30.0  # beyond the model's time: storing a large output
 DOUBT_SECONDS = 0.05
+AWAY_SECONDS = 0.3  # between looks whether a server is back
 MOST_OF_AN_ERROR = 2_000  # characters
 OPENING_CHARACTERS = 16_000  # of a large output, kept beside its reference: previews and prompts need no more
 
@@ -101,21 +104,21 @@ class Runner:
                 return self._failed(work, f"internal error: {type(error).__name__}")
 
     async def _in_time(self, work: Work) -> Report:
-        spec = RunNode.model_validate(await store.spec_of(self._pool, work.attempt.node.id))
+        spec = RunNode.model_validate(await _once_there(lambda: store.spec_of(self._pool, work.attempt.node.id)))
+        prompt = Prompt(system_prompt(spec), user_prompt(work.run.title, spec, await self._earlier(work)))
         timeout = spec.timeout_s or self._node_timeout
+        while not work.is_ours():  # noqa: ASYNC110  # a beat renews the lease, or the run is taken and this task ends
+            await asyncio.sleep(DOUBT_SECONDS)
         try:
             async with asyncio.timeout(timeout + STAGING_SECONDS) as limit:
-                return await self._call(work, spec, timeout)
+                return await self._call(work, spec, prompt, timeout)
         except TimeoutError:
             if not limit.expired():
                 raise
             return self._failed(work, f"its result was not stored within {timeout + STAGING_SECONDS:g} s")
 
-    async def _call(self, work: Work, spec: RunNode, timeout: float) -> Report:
-        prompt = Prompt(system_prompt(spec), user_prompt(work.run.title, spec, await self._earlier(work)))
+    async def _call(self, work: Work, spec: RunNode, prompt: Prompt, timeout: float) -> Report:
         tokens = TokenStream(self._bus, work.run.company, work.run.id, work.attempt.node, work.attempt.number)
-        while not work.is_ours():  # noqa: ASYNC110  # a beat renews the lease, or the run is taken and this task ends
-            await asyncio.sleep(DOUBT_SECONDS)
         try:
             choice = self._models.choose(spec.llm_backend, spec.llm_model)
             began = _Began(choice, datetime.now(UTC), time.perf_counter())
@@ -157,7 +160,7 @@ class Runner:
     async def _earlier(self, work: Work) -> list[EarlierResult]:
         if not work.attempt.node.deps:
             return []
-        found = await store.outputs_of(self._pool, work.run.id, work.attempt.node.deps)
+        found = await _once_there(lambda: store.outputs_of(self._pool, work.run.id, work.attempt.node.deps))
         return [EarlierResult(*record) for record in found]
 
     async def _answered(self, work: Work, prompt: Prompt, completion: Completion[Any]) -> Report:
@@ -171,7 +174,8 @@ class Runner:
         if len(data) <= INLINE_BYTES:
             return Output(text, None, len(data), checksum)
         # before the commit: a row must never point at what is not there
-        ref = await self._blobs.put(data, company=work.run.company, content_type="text/plain; charset=utf-8")
+        kind = "text/plain; charset=utf-8"
+        ref = await _once_there(lambda: self._blobs.put(data, company=work.run.company, content_type=kind))
         return Output(text[:OPENING_CHARACTERS], ref, len(data), checksum)
 
     def _refused(self, work: Work, prompt: Prompt, failure: ModelFailure) -> Report:
@@ -208,3 +212,13 @@ def _effort(record: Record) -> Effort:
     usage = record.usage
     spend = Spend(usage.prompt_tokens, usage.completion_tokens, 1, record.cost.amount)
     return Effort(spend, record.latency_ms, record.model_used)
+
+
+async def _once_there(ask: Callable[[], Awaitable[T]]) -> T:
+    """What the database or the object store answers, once it is there: that it is away is no failure of the node."""
+    while True:
+        try:
+            return await ask()
+        except (RetryLater, *CONNECTION_LOST) as error:
+            log.warning("node.waits", error=str(error) or repr(error))
+            await asyncio.sleep(AWAY_SECONDS)
