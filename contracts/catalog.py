@@ -6,13 +6,14 @@ from inspect import isclass
 from types import ModuleType
 from typing import Any, TypeVar
 
-from contracts import executor, planner
+from contracts import executor, planner, run_control, run_facts, task_control, weather
 from contracts.message import Command, Event, Live, Message, Request
 from contracts.story import owner_requests
+from contracts.tool import UseTool
 
 T = TypeVar("T")
 
-OWNER_MODULES: tuple[ModuleType, ...] = (planner, executor)
+OWNER_MODULES: tuple[ModuleType, ...] = (planner, task_control, executor, run_facts, run_control, weather)
 
 
 def _declared(module: ModuleType, base: type[T]) -> tuple[type[T], ...]:
@@ -24,6 +25,7 @@ COMMANDS: tuple[type[Command], ...] = tuple(c for m in OWNER_MODULES for c in _d
 EVENTS: tuple[type[Event], ...] = tuple(c for m in OWNER_MODULES for c in _declared(m, Event))
 LIVE: tuple[type[Live], ...] = tuple(c for m in OWNER_MODULES for c in _declared(m, Live))
 REQUESTS: tuple[type[Request[Any]], ...] = tuple(c for m in OWNER_MODULES for c in _declared(m, Request))
+TOOLS: tuple[type[UseTool], ...] = tuple(c for m in OWNER_MODULES for c in _declared(m, UseTool))
 MESSAGES: tuple[type[Message], ...] = (*COMMANDS, *EVENTS, *LIVE)
 BY_TYPE: dict[str, type[Message]] = {m.type_name(): m for m in MESSAGES}
 

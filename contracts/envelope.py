@@ -42,7 +42,7 @@ class Envelope(Value):
     source: str  # the emitting service
     time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     story: str
-    sequence: int = 0  # counts every fact per owner and story, from 1; 0 for commands
+    sequence: int = Field(default=0, ge=0, lt=2**63)  # counts every fact per owner and story, from 1; 0 for commands
     correlation_id: str = ""
     causation_id: str = ""
     request_id: str = ""
@@ -77,11 +77,15 @@ class Envelope(Value):
 
 
 class Reply(Value):
-    """What answers a request: exactly one of `answer` and `failure`. Large answers come as `claim`."""
+    """What answers a request: exactly one of `answer` and `failure`. Large answers come as `claim`.
+
+    `replayed` is true when the order had been carried out before, and this is what was answered then.
+    """
 
     answer: Any = None
     failure: Failure | None = None
     claim: BlobRef | None = None
+    replayed: bool | None = None
 
 
 def owner_of(subject: str) -> str:

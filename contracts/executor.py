@@ -1,4 +1,4 @@
-"""What the executor answers and what it tells: runs, nodes, attempts."""
+"""What the executor answers: runs, nodes, attempts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
-from contracts.message import Event, Live, Request
+from contracts.message import Request
 from contracts.page import Page, PageRequest
-from contracts.plan import Gate, Name, NodeKey, NodeKind, Params, Strict, Text, Title
+from contracts.plan import Gate, ModelRef, Name, NodeKey, NodeKind, Params, Strict, Text, Title
 from contracts.refs import DEFAULT_PROJECT, BlobRef, Slug, Value
 
 
@@ -49,6 +49,13 @@ class RunAction(StrEnum):
     SKIP_FAILED_AND_RESUME = "skip_failed_and_resume"
 
 
+class ControlMode(StrEnum):
+    """What a pause does to calls that are under way."""
+
+    FINISH = "finish"  # they end as they would
+    INTERRUPT = "interrupt"  # they are cut off, and their nodes start over later
+
+
 class RunNode(Strict):
     """A plan's node with its assignment folded in: all that executing it needs."""
 
@@ -65,6 +72,7 @@ class RunNode(Strict):
     agent_id: Name | None = None
     llm_backend: Name | None = None
     llm_model: Name | None = None
+    fallbacks: list[ModelRef] | None = None  # None: the server's own
     params: Params = Field(default_factory=dict)
     timeout_s: float | None = Field(default=None, gt=0, le=86_400)
     max_attempts: int | None = Field(default=None, ge=1, le=20)
@@ -109,11 +117,25 @@ class Node(Value):
     duration_ms: int | None
     created_at: AwareDatetime
     updated_at: AwareDatetime
+    pause_reasons: list[str] = Field(default_factory=list)
+    reused_from: UUID | None = None  # the node of an earlier run whose result this is
 
 
 class NodeDetail(Node):
     output: str | None  # inline up to 64 KiB, else `output_ref`
     output_ref: BlobRef | None
+
+
+class Control(Value):
+    """What was last asked of a run, and when it took effect: null while it has not. `finishing` counts the nodes that
+    a pause or cancel still waits for."""
+
+    wanted: Wanted
+    asked_at: AwareDatetime
+    asked_by: str | None
+    mode: ControlMode
+    effective_at: AwareDatetime | None
+    finishing: int
 
 
 class Run(Value):
@@ -134,6 +156,8 @@ class Run(Value):
     created_at: AwareDatetime
     started_at: AwareDatetime | None
     ended_at: AwareDatetime | None
+    control: Control | None = None  # null when nobody has asked for anything yet
+    reuses_run_id: UUID | None = None  # the earlier run whose results it took over
 
 
 class RunSummary(Value):
@@ -161,9 +185,10 @@ class RunControlled(Value):
     actual: RunStatus
     wanted: Wanted
     skipped_nodes: list[str] = Field(default_factory=list)
+    control: Control | None = None
 
 
-class StartRun(Request[RunStartedAnswer], owner="executor", entity="run", verb="start", patience=10.0):
+class StartRun(Request[RunStartedAnswer], owner="executor", entity="run", verb="start", patience=8.0):
     command_id: UUID
     run_id: UUID
     project: Slug = DEFAULT_PROJECT
@@ -178,6 +203,7 @@ class StartRun(Request[RunStartedAnswer], owner="executor", entity="run", verb="
     node_timeout_s: float | None = Field(default=None, gt=0, le=86_400)
     max_attempts: int | None = Field(default=None, ge=1, le=20)
     meta: dict[str, Any] = Field(default_factory=dict)
+    reuse_run_id: UUID | None = None  # take over what that run of the task has finished, where the inputs are the same
 
 
 class GetRun(Request[RunDetail], owner="executor", entity="run", verb="get"):
@@ -197,6 +223,8 @@ class ControlRun(Request[RunControlled], owner="executor", entity="run", verb="c
     command_id: UUID
     run_id: UUID
     action: RunAction
+    mode: ControlMode = ControlMode.FINISH
+    by: Name | None = None  # who asks, for people to read
 
 
 class GetNode(Request[NodeDetail], owner="executor", entity="node", verb="get"):
@@ -228,86 +256,3 @@ class LlmConfig(Value):
 
 
 class DescribeLlm(Request[LlmConfig], owner="executor", entity="llm", verb="describe"): ...
-
-
-class RunFact(Event):
-    run_id: UUID
-    task_id: UUID | None = None
-    title: str
-
-
-class RunQueued(RunFact, owner="executor", entity="run", verb="queued", story="run_id"):
-    nodes: int
-
-
-class RunStarted(RunFact, owner="executor", entity="run", verb="started", story="run_id"): ...
-
-
-class RunPaused(RunFact, owner="executor", entity="run", verb="paused", story="run_id"):
-    reasons: list[str]
-
-
-class RunResumed(RunFact, owner="executor", entity="run", verb="resumed", story="run_id"): ...
-
-
-class RunCompleted(RunFact, owner="executor", entity="run", verb="completed", story="run_id"):
-    nodes_completed: int
-    nodes_skipped: int
-    cost_usd: str | None
-    tokens: int
-
-
-class RunFailed(RunFact, owner="executor", entity="run", verb="failed", story="run_id"):
-    reason: str
-    failed_nodes: list[str]
-
-
-class RunCanceled(RunFact, owner="executor", entity="run", verb="canceled", story="run_id"): ...
-
-
-class NodeFact(Event):
-    run_id: UUID
-    node_id: UUID
-    key: str
-    attempt: int
-
-
-class NodeStarted(NodeFact, owner="executor", entity="node", verb="started", story="run_id"):
-    title: str
-    role: str | None = None
-
-
-class NodeCompleted(NodeFact, owner="executor", entity="node", verb="completed", story="run_id"):
-    checksum: str | None
-    output_preview: str | None
-    model: str | None
-    usage: Usage
-    duration_ms: int | None
-
-
-class NodeRetried(NodeFact, owner="executor", entity="node", verb="retried", story="run_id"):
-    """The attempt failed or was lost; the next one is due at `due_at`."""
-
-    error: str
-    due_at: AwareDatetime | None
-
-
-class NodeFailed(NodeFact, owner="executor", entity="node", verb="failed", story="run_id"):
-    error: str
-
-
-class NodeSkipped(NodeFact, owner="executor", entity="node", verb="skipped", story="run_id"): ...
-
-
-class NodeCanceled(NodeFact, owner="executor", entity="node", verb="canceled", story="run_id"): ...
-
-
-class NodeToken(Live, owner="executor", entity="node", verb="token", story="run_id"):
-    """A piece of text as the model produced it. `index` counts from 0 within the attempt."""
-
-    run_id: UUID
-    node_id: UUID
-    key: str
-    attempt: int
-    index: int
-    text: str

@@ -81,7 +81,7 @@ class Request(BaseModel, Generic[A]):
     entity: ClassVar[str]
     verb: ClassVar[str]
     answer: ClassVar[type[BaseModel]]
-    #: seconds the caller waits before it answers 503
+    #: seconds the caller waits before it gives up; `waits` has the last word
     patience: ClassVar[float] = 5.0
 
     company: Slug = DEFAULT_COMPANY
@@ -101,6 +101,10 @@ class Request(BaseModel, Generic[A]):
             if arguments and isinstance(arguments[0], type):
                 cls.answer = arguments[0]
                 return
+
+    def waits(self) -> float:
+        """How long the answer to this very request may take, in seconds."""
+        return self.patience
 
     @classmethod
     def subject(cls) -> str:

@@ -111,12 +111,24 @@ class PlanGraph(Strict):
         return value
 
 
+class ModelRef(Strict):
+    """A model of a provider, as `LLM_FALLBACKS` and assignments name it."""
+
+    provider: Name
+    model: Name
+
+
 class Assignment(Strict):
-    """Who does a node, and with which model. `agent_id` is text until agents have profiles."""
+    """Who does a node, and with which model. `agent_id` is text until agents have profiles.
+
+    `fallbacks` take over, in order, while the model is not to be had; left out, the server's own do; an empty list
+    forbids them.
+    """
 
     node_id: NodeKey
     role: Name | None = None
     agent_id: Name | None = None
     llm_backend: Name | None = None
     llm_model: Name | None = None
+    fallbacks: list[ModelRef] | None = Field(default=None, max_length=10)
     params: Params = Field(default_factory=dict)

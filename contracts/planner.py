@@ -29,6 +29,15 @@ class PlanStatus(StrEnum):
     INVALID = "invalid"
 
 
+class TaskControl(Value):
+    """The flags people have set: neither lets a new run start. Who set them last, and when."""
+
+    pause: bool = False
+    cancel: bool = False
+    asked_at: AwareDatetime | None = None
+    asked_by: str | None = None
+
+
 class Task(Value):
     id: UUID
     company_id: str
@@ -43,6 +52,13 @@ class Task(Value):
     run_id: UUID | None  # the latest run
     created_at: AwareDatetime
     updated_at: AwareDatetime
+    control: TaskControl = TaskControl()
+    auto_start: bool = False  # start as soon as there is a plan and every dependency is completed
+    waits_for: list[UUID] = Field(default_factory=list)  # tasks it depends on that are not completed
+    job_type: str | None = None
+    payload: dict[str, Any] = Field(default_factory=dict)
+    assignee: str | None = None
+    priority: int = 0
 
 
 class Plan(Value):
@@ -158,10 +174,13 @@ class RunOptions(Strict):
     llm_model: Name | None = None
 
 
+#: seconds an answer may take that a model may have to be asked for: 60 s are waited for the plan itself
+DRAFTING = 70.0
+
 # Orders carry a command id: the owner answers the same order twice with one effect.
 
 
-class CreateTask(Request[TaskCreated], owner="planner", entity="task", verb="create", patience=70.0):
+class CreateTask(Request[TaskCreated], owner="planner", entity="task", verb="create", patience=10.0):
     command_id: UUID
     project: Slug = DEFAULT_PROJECT
     title: Title
@@ -169,9 +188,17 @@ class CreateTask(Request[TaskCreated], owner="planner", entity="task", verb="cre
     gate: Gate | None = None
     auto_plan: bool = False
     auto_start: bool = False
+    dependencies: list[UUID] = Field(default_factory=list, max_length=100)
+    job_type: Name | None = None
+    payload: Params = Field(default_factory=dict)
+    assignee: Name | None = None
+    priority: int = Field(default=0, ge=-100, le=100)
+
+    def waits(self) -> float:
+        return DRAFTING if self.auto_plan or self.auto_start else self.patience
 
 
-class LaunchTask(Request[RunAccepted], owner="planner", entity="task", verb="launch", patience=70.0):
+class LaunchTask(Request[RunAccepted], owner="planner", entity="task", verb="launch", patience=10.0):
     """An ad-hoc run: a task that is created, planned and started in one go. `dedupe_key` is the request id."""
 
     command_id: UUID
@@ -191,6 +218,12 @@ class LaunchTask(Request[RunAccepted], owner="planner", entity="task", verb="lau
             raise ValueError("give exactly one of task_spec, task and task_file")
         return self
 
+    def waits(self) -> float:
+        """A plan that is given, and the demo's, need no model. What a file holds only its reader knows."""
+        spec = self.task_spec
+        given = self.task is not None or (spec is not None and (spec.plan is not None or spec.type == "demo"))
+        return self.patience if given and not self.options.use_supervisor else DRAFTING
+
 
 class GetTask(Request[Task], owner="planner", entity="task", verb="get"):
     task_id: UUID
@@ -200,6 +233,7 @@ class ListTasks(PageRequest[Page[Task]], owner="planner", entity="task", verb="l
     status: TaskStatus | None = None
     title_contains: Name | None = None
     include_archived: bool = False
+    project: Slug | None = None
 
 
 class UpdateTask(Request[Task], owner="planner", entity="task", verb="update"):
@@ -216,13 +250,13 @@ class DeleteTask(Request[Deleted], owner="planner", entity="task", verb="delete"
     task_id: UUID
 
 
-class StartTask(Request[RunAccepted], owner="planner", entity="task", verb="start", patience=20.0):
+class StartTask(Request[RunAccepted], owner="planner", entity="task", verb="start", patience=10.0):
     command_id: UUID
     task_id: UUID
     dry_run: bool = False
 
 
-class DraftPlan(Request[PlanDrafted], owner="planner", entity="plan", verb="draft", patience=70.0):
+class DraftPlan(Request[PlanDrafted], owner="planner", entity="plan", verb="draft", patience=DRAFTING):
     """Let the supervisor plan the task. Joins a draft that is under way; waits up to 60 s for it."""
 
     command_id: UUID
@@ -328,6 +362,15 @@ class PlanRejected(PlanFact, owner="planner", entity="plan", verb="rejected", st
     """No usable plan came out, or a person refused it; `errors` says why."""
 
     errors: list[str]
+
+
+class PlanRetried(Event, owner="planner", entity="plan", verb="retried", story="task_id"):
+    """The supervisor's model gave no answer at this attempt; the next one is due at `due_at`."""
+
+    task_id: UUID
+    attempt: int
+    error: str
+    due_at: AwareDatetime
 
 
 class PlanValidated(PlanFact, owner="planner", entity="plan", verb="validated", story="task_id"): ...

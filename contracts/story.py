@@ -63,7 +63,7 @@ def owner_requests(owner: str) -> dict[str, type[Request[Any]]]:
     class GetDeadLetter(Request[DeadLetter], owner=owner, entity="dead_letter", verb="get"):
         id: UUID
 
-    class ReplayDeadLetter(Request[Replayed], owner=owner, entity="dead_letter", verb="replay", patience=15.0):
+    class ReplayDeadLetter(Request[Replayed], owner=owner, entity="dead_letter", verb="replay", patience=10.0):
         id: UUID
 
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from contracts import executor
+from contracts import run_facts
 from contracts.message import Message
 from contracts.refs import Value
 from contracts.subjects import Kind, story_filter
@@ -67,12 +67,12 @@ PLANNER_RUNS = ConsumerSpec(
     stream="EVENTS",
     durable="planner-runs",
     filter_subjects=_facts(
-        executor.RunStarted,
-        executor.RunPaused,
-        executor.RunResumed,
-        executor.RunCompleted,
-        executor.RunFailed,
-        executor.RunCanceled,
+        run_facts.RunStarted,
+        run_facts.RunPaused,
+        run_facts.RunResumed,
+        run_facts.RunCompleted,
+        run_facts.RunFailed,
+        run_facts.RunCanceled,
     ),
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from contracts.errors import FluidcrewError
 from contracts.refs import SLUG_PATTERN
@@ -75,9 +76,15 @@ def story(kind: Kind, company: str, owner: str, entity: str, verb: str, id: obje
     """The subject of a command, fact or live delta of one story."""
     if kind not in STORY_KINDS:
         raise BadSubject(f"{kind} subjects belong to no story")
+    return f"{_stem(kind, company, owner, entity, verb)}.{_checked(str(id), IDENTIFIER, 'id')}"
+
+
+@lru_cache(maxsize=4096)
+def _stem(kind: Kind, company: str, owner: str, entity: str, verb: str) -> str:
+    """All but the last token: the same for thousands of stories."""
     return (
         f"{kind}.{_checked(company, SLUG, 'company')}.{_owner(owner)}.{_checked(entity, WORD, 'entity')}"
-        f".{_checked(verb, WORD, 'verb')}.{_checked(str(id), IDENTIFIER, 'id')}"
+        f".{_checked(verb, WORD, 'verb')}"
     )
 
 

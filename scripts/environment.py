@@ -11,7 +11,7 @@ from services.planner.settings import PlannerSettings
 SETTINGS: tuple[type[EnvironmentSettings], ...] = (GatewaySettings, PlannerSettings, ExecutorSettings, LlmSettings)
 
 #: read by the supervisor, the command line and the setup
-LOCAL = frozenset({"FLUIDCREW_HOME", "FLUIDCREW_URL", "PREVIEW_PORT"})
+LOCAL = frozenset({"FLUIDCREW_HOME", "FLUIDCREW_URL", "PREVIEW_PORT", "NATS_REPLICAS"})
 
 
 def variables() -> frozenset[str]:

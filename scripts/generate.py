@@ -2,6 +2,7 @@
 
 python -m scripts.generate            write the files
 python -m scripts.generate --check    write nothing, exit 1 and name the files that differ
+python -m scripts.generate --release  also make today's schemas those that later changes have to be additive to
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from contracts import catalog, sidecar
 from contracts.message import Message, Request
-from scripts import asyncapi, catalogue, diagrams
+from scripts import additive, asyncapi, catalogue, diagrams
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMAS = Path("contracts/schemas")
@@ -38,6 +39,10 @@ def schemas() -> Iterator[tuple[Path, str]]:
 def _schema(model: type[Message] | type[Request[Any]] | Any) -> dict[str, Any]:
     schema: dict[str, Any] = model.model_json_schema()
     return schema
+
+
+def by_name() -> dict[str, dict[str, Any]]:
+    return {path.name: json.loads(text) for path, text in schemas()}
 
 
 def openapi() -> str:
@@ -78,6 +83,8 @@ def main() -> int:
     expected = dict(documents())
     if "--check" not in sys.argv[1:]:
         write(expected)
+        if "--release" in sys.argv[1:]:
+            (ROOT / additive.RELEASED).write_text(additive.as_released(by_name()), encoding="utf-8")
         print(f"wrote {len(expected)} files")
         return 0
     if wrong := stale(expected):

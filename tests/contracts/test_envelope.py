@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts import executor
+from contracts import run_facts
 from contracts.envelope import Envelope
 from contracts.errors import Rejection
 from contracts.refs import BlobRef
@@ -18,7 +18,7 @@ ascii_ids = st.from_regex(r"[A-Za-z0-9_-]{0,40}", fullmatch=True)
 
 @given(ascii_ids, ascii_ids, st.integers(min_value=0, max_value=2**40), st.booleans())
 def test_headers_carry_the_whole_envelope(request_id: str, correlation: str, sequence: int, large: bool) -> None:
-    fact = executor.RunCanceled(run_id=uuid4(), title="t")
+    fact = run_facts.RunCanceled(run_id=uuid4(), title="t")
     claim = BlobRef(key="default/x", sha256="0" * 64, size=70_000) if large else None
     sent = Envelope.of(
         fact,
@@ -34,7 +34,7 @@ def test_headers_carry_the_whole_envelope(request_id: str, correlation: str, seq
 
 
 def test_header_names_are_read_whatever_their_case() -> None:
-    sent = Envelope.of(executor.RunCanceled(run_id=uuid4(), title="t"), id=uuid4(), source="executor")
+    sent = Envelope.of(run_facts.RunCanceled(run_id=uuid4(), title="t"), id=uuid4(), source="executor")
     assert Envelope.from_headers({k.upper(): v for k, v in sent.headers().items()}) == sent
 
 
