@@ -27,7 +27,8 @@ from chassis import telemetry
 from chassis.blobs import Blobs
 from chassis.bus import Bus, MessageHandler
 from chassis.dead_letters import DeadLetters, message_id
-from chassis.postgres import CONNECTION_LOST, Pool, storable
+from chassis.outage import Outage
+from chassis.postgres import CONNECTION_LOST, Pool, server_is_away, storable
 from chassis.unit_of_work import AlreadyHandled
 from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection, RetryLater
@@ -71,6 +72,8 @@ class Consumer:
         self._subscription: JetStreamContext.PullSubscription | None = None
         self._busy = False  # the last fetch brought something
         self._asked_at = 0.0
+        self._reach = Outage("consumer.stream", consumer=spec.durable)
+        self._database = Outage("consumer.database", consumer=spec.durable)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Pull until told to stop; then finish what was started."""
@@ -85,11 +88,12 @@ class Consumer:
         try:
             if self._subscription is None:
                 self._subscription = await self._bind()
+                self._reach.over()
             await self._round(self._subscription, running)
         except (TimeoutError, NatsError, APIError) as error:
-            log.warning("consumer.unreachable", consumer=self._spec.durable, error=repr(error))
+            self._reach.noticed(error)
             await self._unbind()
-            await asyncio.sleep(random.uniform(0.2, 0.8))
+            await asyncio.sleep(self._reach.pause())
 
     async def _bind(self) -> JetStreamContext.PullSubscription:
         await self._js.consumer_info(self._spec.stream, self._spec.durable)  # raises while the keeper has not made it
@@ -160,7 +164,7 @@ class Consumer:
             log.info("message.unacknowledged", consumer=self._spec.durable, error=repr(error))
             return "unacknowledged"
         except CONNECTION_LOST as error:  # in the handler, or when its failure was to be written down
-            log.warning("message.database_gone", subject=message.subject, error=str(error))
+            self._database.noticed(error)
         except Exception:
             log.exception("message.unsettled", consumer=self._spec.durable, subject=message.subject)
         return await self._given_back(message, random.uniform(0.5, 2.0))
@@ -181,13 +185,14 @@ class Consumer:
         except RetryLater as later:
             await message.nak(delay=later.delay)
             return "retried"
-        except CONNECTION_LOST:
-            raise
         except Rejection as rejection:
             await self._bury(message, str(rejection), 1)
             return "dead"
-        except Exception as error:  # noqa: BLE001 – whatever it is, the message must not be lost
+        except Exception as error:
+            if server_is_away(error):
+                raise
             return await self._on_bug(message, error)
+        self._database.over()
         await message.ack_sync(timeout=5)
         return "handled"
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
-from chassis import outbox
+from chassis import outbox, wire
 from chassis.context import Context
 from chassis.outbox import Entry
 from chassis.postgres import Pool, storable
@@ -54,7 +54,7 @@ class DeadLetters:
             subject=subjects.dead_letter(durable),
             story=str(id),
             counted=False,
-            headers=_letter_headers(id, self._service, durable, subject, reason, original),
+            head=wire.head_of(_letter_headers(id, self._service, durable, subject, reason, original)),
             body=body[: MAX_WIRE_BYTES - 8192],
             message_id=id,
         )
@@ -64,8 +64,8 @@ class DeadLetters:
             await connection.execute(BURY, id, durable, original, subject, headers, body, reason[:8000], attempts)
             if original is not None:
                 await connection.execute(HANDLED, durable, original)
-            rows = await outbox.write(connection, [entry])
-        await self._relay.hand_over(rows)
+            batches = await outbox.write(connection, [entry])
+        await self._relay.hand_over(batches)
 
     async def list(self, limit: int, offset: int) -> Page[DeadLetter]:
         rows = await self._pool.fetch(LIST, limit, offset)

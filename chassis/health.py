@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable
 
+import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from chassis.settings import BadSettings
+
+log = structlog.get_logger(__name__)
 
 Check = Callable[[], Awaitable[None]]
 PATIENCE = 2.0  # seconds per check
@@ -21,6 +27,7 @@ class Health:
         self.draining = False
         self._age_of_loop = age_of_loop
         self._checks: dict[str, Check] = {}
+        self.listening: socket.socket | None = None
 
     def add(self, name: str, check: Check) -> None:
         self._checks[name] = check
@@ -69,14 +76,23 @@ class Health:
             return 200, CONTENT_TYPE_LATEST, generate_latest()
         return 404, "text/plain", b"livez, readyz, metrics\n"
 
-    async def serve(self, port: int, stop: asyncio.Event) -> None:
-        """Serve on loopback until told to stop."""
-        config = uvicorn.Config(
-            self, host="127.0.0.1", port=port, log_level="warning", lifespan="off", access_log=False
-        )
-        server = uvicorn.Server(config)
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-        serving = asyncio.create_task(server._serve(), name="health.http")
+    def listen(self, host: str, port: int) -> None:
+        """Before anything else is started: a taken port is found out by who starts the service. Raises BadSettings."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            self.listening = socket.create_server((host, port), family=family)
+        except OSError as error:
+            advice = "give each service on a machine its own, as <SERVICE>_HEALTH_PORT, or 0 for any that is free"
+            raise BadSettings(f"HEALTH_PORT: cannot listen on {host}:{port} ({error.strerror}); {advice}") from error
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Answer those who ask at the address that we listen on, until told to stop."""
+        assert self.listening is not None, "listen() comes first"
+        host, port = self.listening.getsockname()[:2]
+        log.info("health.served", host=host, port=port)
+        server = uvicorn.Server(uvicorn.Config(self, log_level="warning", lifespan="off", access_log=False))
+        # not serve(): signals are the service's business
+        serving = asyncio.create_task(server._serve(sockets=[self.listening]), name="health.http")
         await stop.wait()
         server.should_exit = True
         await serving

@@ -16,6 +16,8 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
+from chassis.nats_address import NatsAddress
+from chassis.outage import Outage
 from chassis.repair import FLOORS
 from contracts import subjects
 from contracts.story import Floor
@@ -74,11 +76,14 @@ class Keeper:
         self._url = url
         self._replicas = replicas
         self._nc: Client | None = None
+        self._bus = Outage("keeper.bus")
 
     async def connect(self) -> JetStreamContext:
         if self._nc is None or self._nc.is_closed:  # some answers of a server close it for good
+            address = NatsAddress.of(self._url)
             self._nc = await nats.connect(
-                self._url,
+                address.servers,
+                **address.login,
                 name="keeper",
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.25,  # type: ignore[arg-type]
@@ -88,7 +93,7 @@ class Keeper:
         return self._nc.jetstream(timeout=5)
 
     async def _on_error(self, error: Exception) -> None:
-        log.info("keeper.bus_error", error=repr(error))
+        self._bus.noticed(error)
 
     async def apply(self) -> list[str]:
         """Create or update every stream and consumer. Returns what was created or changed."""
@@ -149,14 +154,16 @@ class Keeper:
                 if loop.time() >= next_floor:
                     await self.purge_and_publish()
                     next_floor = loop.time() + FLOOR_EVERY
+                self._bus.over()
             except APIError as error:
                 log.warning("keeper.refused", error=str(error))
             except (TimeoutError, NatsError, OSError) as error:
-                log.info("keeper.bus_unreachable", error=repr(error))
+                self._bus.noticed(error)
             except Exception:  # without a keeper nothing is purged, and nothing that is gone comes back
                 log.exception("keeper.round_failed")
             try:
-                await asyncio.wait_for(stop.wait(), LOOK_EVERY)
+                async with asyncio.timeout(LOOK_EVERY):
+                    await stop.wait()
             except TimeoutError:
                 continue
 

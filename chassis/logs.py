@@ -9,6 +9,8 @@ from typing import Any
 
 import structlog
 
+from chassis.printable import printable
+
 SECRET = re.compile(r"(?i)(api_key=|bearer\s+)[^\s&\"']+|(://[^:/@\s]+:)[^\s@]+(?=@)|\b(?:sk-|flm_)[A-Za-z0-9_-]{8,}")
 
 
@@ -20,6 +22,18 @@ def _mask(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
     return {k: _masked(v) if isinstance(v, str) else v for k, v in event.items()}
 
 
+def _tame(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """For terminals. JSON escapes by itself."""
+    return {k: printable(v) if isinstance(v, str) else v for k, v in event.items()}
+
+
+def _on_one_line(record: logging.LogRecord) -> bool:
+    """Without the traceback: asyncpg's pool prints one for every try to reach a server that is away."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.msg, record.exc_info = f"{record.msg}: {record.exc_info[1]!r}", None
+    return True
+
+
 def configure(service: str, *, format: str = "console", level: str = "INFO") -> None:
     """Set up structlog and the standard library's logging alike, once per process."""
     shared: list[Any] = [
@@ -29,6 +43,7 @@ def configure(service: str, *, format: str = "console", level: str = "INFO") -> 
         structlog.processors.TimeStamper(fmt="iso" if format == "json" else "%H:%M:%S", utc=format == "json"),
         structlog.processors.format_exc_info,
         _mask,
+        *([] if format == "json" else [_tame]),
     ]
     renderer: Any = (
         structlog.processors.JSONRenderer()
@@ -53,4 +68,5 @@ def configure(service: str, *, format: str = "console", level: str = "INFO") -> 
     root.setLevel(level)
     for noisy in ("nats", "faststream", "httpx", "httpcore", "botocore", "aiobotocore", "openai", "anthropic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("asyncpg.pool").addFilter(_on_one_line)
     structlog.contextvars.bind_contextvars(service=service)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from chassis import outbox
 from chassis.context import Context
 from contracts.catalog import OWNER_REQUESTS
 from contracts.page import Page
@@ -13,12 +14,7 @@ from contracts.story import DeadLetter, Pong, Replayed, Resent
 if TYPE_CHECKING:
     from chassis.service import Chassis
 
-# Under a new Nats-Msg-Id (its ce-id stays): within its duplicate window the broker would swallow the old one.
-RESEND = """
-update outbox set published_at = null, stream_sequence = null, created_at = clock_timestamp() - interval '1 minute',
-    headers = headers || jsonb_build_object('Nats-Msg-Id', gen_random_uuid()::text)
-where story = $1 and sequence between $2 and $3 returning sequence
-"""
+HELD = "select sequence from outbox where story = $1 and sequence between $2 and $3"
 LAST_TOLD = "select sequence from stories where story = $1"
 
 
@@ -38,7 +34,9 @@ def serve_owner_requests(chassis: Chassis) -> None:
         return Pong(service=chassis.name, version=release(), ready=ready, uptime_s=round(chassis.health.uptime, 3))
 
     async def resend(request: Any, _: Context) -> Resent:
-        rows = await chassis.pool.fetch(RESEND, request.story, request.first, request.last)
+        await chassis.pool.execute(outbox.TELL_AGAIN, request.story, request.first, request.last)
+        # asked for afterwards: of two who want the same told again, one moves no row
+        rows = await chassis.pool.fetch(HELD, request.story, request.first, request.last)
         last_told = await chassis.pool.fetchval(LAST_TOLD, request.story) or 0
         sent = {row["sequence"] for row in rows}
         chassis.relay.nudge()

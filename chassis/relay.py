@@ -1,6 +1,6 @@
-"""The relay: publishes committed outbox rows, pipelined, and never forgets one.
+"""The relay: publishes committed batches of the outbox, pipelined, and never forgets one.
 
-The process that committed hands its rows over at once. A sweeper (one per service, under an advisory lock) takes what is
+The process that committed hands its batches over at once. A sweeper (one per service, under an advisory lock) takes what is
 older than two seconds, so that a crash between commit and publish loses nothing. Repeats and inversions are allowed:
 `Nats-Msg-Id` and the consumers' inboxes absorb them. A stream that refuses is left alone until the next pass.
 """
@@ -8,18 +8,20 @@ older than two seconds, so that a crash between commit and publish loses nothing
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
-from typing import Any
+from itertools import count
 
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
-from chassis.outbox import OutboxRow
-from chassis.postgres import CONNECTION_LOST, Pool
+from chassis import left_behind, outbox, wire
+from chassis.flight import Flight
+from chassis.outage import Outage
+from chassis.outbox import Batch
+from chassis.postgres import CONNECTION_LOST, Connection, Pool
 from chassis.repair import Repair
 from contracts.streams import STREAMS
 
@@ -30,31 +32,17 @@ REFUSED = Counter("outbox_refused_total", "Publishes that the broker refused", [
 OLDEST = Gauge("outbox_oldest_seconds", "Age of the oldest message that is not on the bus")
 
 IN_FLIGHT_LIMIT = 4096  # publishes without an answer; more wait in the table
-ANSWER_TIMEOUT = 5.0  # seconds until a publish without an answer is forgotten, and swept again
+ANSWER_TIMEOUT = 5.0  # seconds until a batch without all its answers is forgotten, and swept again
 SWEEP_AFTER = 2.0
-SWEEP_BATCH = 500  # rows in memory at a time, with bodies of up to 64 KiB
-PRUNE_BATCH = 2000
 
-SWEEP = """
-select id, subject, stream, headers, sequence, body from outbox
-where published_at is null and id > $1 and stream = any($2::text[])
-  and created_at < clock_timestamp() - make_interval(secs => $3)
-order by id limit $4
-"""
+#: Nobody waits for the disk: a crash of the database forgets some marks, and those batches are published once more.
 MARK = """
-update outbox set published_at = clock_timestamp(), stream_sequence = done.sequence
-from unnest($1::bigint[], $2::bigint[]) as done (id, sequence)
-where outbox.id = done.id and outbox.published_at is null
+with hurry as materialized (select set_config('synchronous_commit', 'off', true))
+update outbox_batches b set published_at = clock_timestamp(), first_sequence = done.first, last_sequence = done.last
+from hurry, unnest($1::bigint[], $2::bigint[], $3::bigint[]) as done (id, first, last)
+where b.id = done.id and b.published_at is null
 """
-PRUNE = """
-delete from outbox where id in (
-    select id from outbox
-    where published_at < clock_timestamp() - interval '10 minutes' and stream = $1 and stream_sequence <= $2
-    order by published_at limit $3)
-"""
-AGE = """
-select extract(epoch from clock_timestamp() - created_at)::float8 from outbox where published_at is null order by id limit 1
-"""
+SET_APART = outbox.REGROUP % ("o.batch = $1 and o.message_id = any($2::uuid[])", "")
 LOCK = "select pg_try_advisory_lock(hashtext($1))"
 
 
@@ -66,69 +54,110 @@ class Relay:
         self._nc = nc
         self._pool = pool
         self._inbox = f"{nc.new_inbox()}.relay"
-        self._in_flight: dict[int, tuple[str, float]] = {}  # row id -> stream, when published (monotonic)
-        self._acknowledged: list[tuple[int, int]] = []
+        self._numbers = count(1)
+        self._flights: dict[int, Flight] = {}
+        self._under_way: set[int] = set()  # batches
+        self._in_flight = 0  # publishes without an answer
+        self._landed: list[Flight] = []
         self._refusing: set[str] = set()  # streams that have refused something in this pass
         self._marking = asyncio.Lock()
         self._answered = asyncio.Event()
         self._wake = asyncio.Event()
         self._nudge = asyncio.Event()
+        self._database = Outage("relay.database")
         self.rounds = 0
         self.repair = Repair(service, nc, pool)
 
     async def start(self) -> None:
         await self._nc.subscribe(
-            f"{self._inbox}.*", cb=self._on_answer, pending_msgs_limit=10**6, pending_bytes_limit=10**9
+            f"{self._inbox}.>", cb=self._on_answer, pending_msgs_limit=10**6, pending_bytes_limit=10**9
         )
 
-    async def hand_over(self, rows: Sequence[OutboxRow]) -> None:
-        """Publish rows whose transaction has committed, without waiting for the broker's answers.
+    async def hand_over(self, batches: Sequence[Batch]) -> None:
+        """Publish batches whose transaction has committed, without waiting for the broker's answers.
 
         Never fails: the effect stands already, and what could not be published waits for the sweeper.
         """
-        now = time.monotonic()
-        for row in rows:
-            if not self._nc.is_connected or len(self._in_flight) >= IN_FLIGHT_LIMIT:
+        for batch in batches:
+            if not self._nc.is_connected or self._in_flight + len(batch.rows) > IN_FLIGHT_LIMIT:
                 return
-            if row.id in self._in_flight or not self.repair.trusts(row.stream):
+            if batch.id in self._under_way or not self.repair.trusts(batch.stream):
                 continue
-            self._in_flight[row.id] = (row.stream, now)
-            headers = row.headers | {"Nats-Expected-Stream": row.stream}
             try:
-                await self._nc.publish(row.subject, row.body, reply=f"{self._inbox}.{row.id}", headers=headers)
+                await wire.send(self._nc, self._taking_off(batch))
             except Exception:
-                log.exception("outbox.publish_failed", row=row.id, subject=row.subject)
+                log.exception("outbox.publish_failed", batch=batch.id, stream=batch.stream)
+
+    def _taking_off(self, batch: Batch) -> bytes:
+        flight = Flight(batch, self.repair.comparisons(batch.stream))
+        commands, number = [], next(self._numbers)
+        for n, row in enumerate(batch.rows):
+            block = wire.header_block(batch.stream, row.message_id, row.sent_as, row.story, row.sequence, row.head)
+            try:
+                commands.append(wire.publish(row.subject, f"{self._inbox}.{number}.{n}", block, row.body))
+            except wire.Unsendable as error:
+                log.error("outbox.unsendable", message_id=str(row.message_id), reason=str(error))
+                flight.refuse(n)
+        self._flights[number] = flight
+        self._under_way.add(batch.id)
+        self._in_flight += flight.left
+        if not flight.left:
+            self._land(number, flight)
+        return b"".join(commands)
 
     async def _on_answer(self, message: Msg) -> None:
-        row_id = int(message.subject.rsplit(".", 1)[1])
-        stream, _ = self._in_flight.pop(row_id, ("", 0.0))
+        _, number, n = message.subject.rsplit(".", 2)
+        if (flight := self._flights.get(int(number))) is None:
+            return  # it took so long that the batch was given up, and is published anew
+        self._in_flight -= 1
+        answer, stream = wire.read_answer(message.data), flight.batch.stream
+        if answer.sequence:
+            self.repair.saw(stream, answer.sequence, duplicate=answer.duplicate)
+            flight.accept(answer.sequence)
+        else:
+            flight.refuse(int(n))
+            self._note_refusal(stream, answer.refusal)
+        if not flight.left:
+            self._land(int(number), flight)
+
+    def _land(self, number: int, flight: Flight) -> None:
+        del self._flights[number]
+        self._under_way.discard(flight.batch.id)
         self._answered.set()
-        answer: dict[str, Any] = json.loads(message.data) if message.data else {}
-        if "error" not in answer and answer.get("seq", 0) > 0:  # a refusal carries `seq: 0` beside its error
-            self.repair.saw(answer["stream"], answer["seq"], duplicate=bool(answer.get("duplicate")))
-            self._acknowledged.append((row_id, answer["seq"]))
-            PUBLISHED.labels(answer["stream"]).inc()
+        if flight.accepted or not flight.batch.rows:
+            PUBLISHED.labels(flight.batch.stream).inc(flight.accepted)
+            self._landed.append(flight)
             self._wake.set()
-            return
+
+    def _note_refusal(self, stream: str, reason: str) -> None:
         REFUSED.labels(stream).inc()
         if stream not in self._refusing:  # a full stream refuses thousands
             self._refusing.add(stream)
-            reason = answer.get("error", {}).get("description") or "no stream takes this subject"
-            log.warning("outbox.refused", row=row_id, stream=stream, reason=reason)
+            log.warning("outbox.refused", stream=stream, reason=reason)
 
     async def _mark(self) -> None:
         async with self._marking:  # whoever returns from here knows that earlier answers are in the table
-            done, self._acknowledged = self._acknowledged, []
+            landed, self._landed = self._landed, []
+            # what an earlier comparison of the stream did not see is published again
+            done = [f for f in landed if f.compared == self.repair.comparisons(f.batch.stream)]
             if not done:
                 return
             try:
-                await self._pool.execute(MARK, [i for i, _ in done], [s for _, s in done])
+                async with self._pool.acquire() as connection, connection.transaction():
+                    await self._mark_all(connection, done)
             except CONNECTION_LOST:
-                self._acknowledged = done + self._acknowledged
+                self._landed = done + self._landed
                 raise
 
+    async def _mark_all(self, connection: Connection, done: Sequence[Flight]) -> None:
+        for flight in done:
+            if flight.refused:
+                await connection.execute(SET_APART, flight.batch.id, [row.message_id for row in flight.refused])
+        columns = [f.batch.id for f in done], [f.first for f in done], [f.last for f in done]
+        await connection.execute(MARK, *columns)
+
     async def sweep(self) -> int:
-        """One pass over what was left behind, oldest first; returns how many rows that were."""
+        """One pass over what was left behind, oldest first; returns how many messages that were."""
         after, swept = 0, 0
         min_age = 0.0 if self.repair.repaired else SWEEP_AFTER
         self.repair.repaired = False
@@ -136,34 +165,33 @@ class Relay:
         async with self._pool.acquire() as connection:  # its way back into the pool gives the lock back
             if not await connection.fetchval(LOCK, f"{self._service}.relay"):
                 return 0
-            while limit := await self._room():
-                records = await connection.fetch(SWEEP, after, self._open_streams(), min_age, limit)
-                await self.hand_over([_row(record) for record in records])
-                swept += len(records)
-                if len(records) < limit:
+            while await self._has_room():
+                batches = await left_behind.page(connection, after, self._under_way, self._open_streams(), min_age)
+                if not batches:
                     break
-                after = records[-1]["id"]
+                await self.hand_over(batches)
+                swept += sum(len(batch.rows) for batch in batches)
+                after = batches[-1].id
         return swept
 
-    async def _room(self) -> int:
-        """How many rows to read next; none when the broker has gone or does not keep up."""
-        if len(self._in_flight) >= IN_FLIGHT_LIMIT:
+    async def _has_room(self) -> bool:
+        """Whether to read another page; not when the broker has gone or does not keep up."""
+        if self._in_flight + left_behind.PAGE > IN_FLIGHT_LIMIT:
             self._answered.clear()
             await _first(1.0, self._answered)
-        room = IN_FLIGHT_LIMIT - len(self._in_flight)
-        return min(room, SWEEP_BATCH) if room > 0 and self._nc.is_connected and self._open_streams() else 0
+        room = self._in_flight + left_behind.PAGE <= IN_FLIGHT_LIMIT
+        return room and self._nc.is_connected and bool(self._open_streams())
 
     def _open_streams(self) -> list[str]:
         return [s.name for s in STREAMS if self.repair.trusts(s.name) and s.name not in self._refusing]
 
-    async def _prune(self) -> None:
-        for stream, sequence in self.repair.floors():
-            await self._pool.execute(PRUNE, stream, sequence, PRUNE_BATCH)
-
     def _forget_unanswered(self) -> None:
         limit = time.monotonic() - ANSWER_TIMEOUT
-        for row_id in [i for i, (_, at) in self._in_flight.items() if at < limit]:
-            del self._in_flight[row_id]
+        for number, flight in list(self._flights.items()):
+            if flight.began < limit:
+                del self._flights[number]
+                self._under_way.discard(flight.batch.id)
+                self._in_flight -= flight.left
 
     async def _round(self) -> None:
         await self._mark()
@@ -171,21 +199,24 @@ class Relay:
             await self.repair.check()
             self._forget_unanswered()
             await self.sweep()
-            await self._prune()
-        OLDEST.set(await self._pool.fetchval(AGE) or 0.0)
+            await left_behind.prune(self._pool, self.repair.floors())
+        OLDEST.set(await left_behind.age(self._pool))
 
     async def run(self, stop: asyncio.Event) -> None:
         marking = asyncio.create_task(self._mark_as_they_come(stop), name="relay.mark")
         try:
             while not stop.is_set():
+                pause = 1.0
                 try:
                     await self._round()
+                    self._database.over()
                 except CONNECTION_LOST as error:
-                    log.warning("relay.database_gone", error=str(error))
+                    self._database.noticed(error)
+                    pause = self._database.pause()
                 except Exception:  # the relay must outlive any surprise: what it carries is the promise itself
                     log.exception("relay.round_failed")
                 self.rounds += 1
-                await _first(1.0, stop, self._nudge)
+                await _first(pause, stop, self._nudge)
                 self._nudge.clear()
         finally:
             marking.cancel()
@@ -197,10 +228,11 @@ class Relay:
             self._wake.clear()
             try:
                 await self._mark()
-            except CONNECTION_LOST:
+            except CONNECTION_LOST as error:
+                self._database.noticed(error)
                 self._wake.set()
-                await _first(0.5, stop)
-            except Exception:  # the rows stay unpublished: the sweeper publishes them again
+                await _first(self._database.pause(), stop)
+            except Exception:  # the batches stay unpublished: the sweeper publishes them again
                 log.exception("relay.mark_failed")
             await asyncio.sleep(0.02)  # let answers gather: one update marks many
 
@@ -211,20 +243,16 @@ class Relay:
     async def flush(self, timeout: float = 2.0) -> None:
         """On drain: wait for the answers under way and mark them."""
         deadline = time.monotonic() + timeout
-        while self._in_flight and (left := deadline - time.monotonic()) > 0:
+        while self._flights and (left := deadline - time.monotonic()) > 0:
             await _first(min(left, 0.05), self._wake)
         await self._mark()
-
-
-def _row(record: Any) -> OutboxRow:
-    sequence = {"ce-sequence": str(record["sequence"])} if record["sequence"] else {}
-    headers = record["headers"] | sequence
-    return OutboxRow(record["id"], record["subject"], record["stream"], headers, bytes(record["body"]))
 
 
 async def _first(seconds: float, *events: asyncio.Event) -> None:
     """Wait until one of the events is set or the time is over."""
     waiting = [asyncio.create_task(event.wait()) for event in events]
-    await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
+    try:
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()

@@ -2,7 +2,8 @@
 
 It runs when the server behind the connection or a stream's creation time changed, when a sequence comes back at or
 below one we hold, and every ten minutes. It compares message ids as sets: sequences are reused after a rollback, and
-new rows published between the loss and the check make any search for "the break" wrong (findings-reliability §2.2).
+new rows published between the loss and the check make any search for "the break" wrong (it left
+1,298 of 5,140 messages unapplied where the difference of the sets lost none).
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from nats.js.errors import APIError, NotFoundError
 from prometheus_client import Counter
 from pydantic import TypeAdapter
 
+from chassis import outbox
+from chassis.outage import Outage
 from chassis.postgres import Pool, affected
 from contracts.story import Floor
 from contracts.streams import STREAMS
@@ -34,14 +37,18 @@ AUDIT_EVERY = 600.0
 FLOORS = TypeAdapter(list[Floor])
 
 OLDEST_PUBLISHED = """
-select min(stream_sequence) from outbox
-where stream = $1 and published_at is not null and ($2::bigint is null or stream_sequence >= $2)
+select min(first_sequence) from outbox_batches
+where stream = $1 and published_at is not null and ($2::bigint is null or last_sequence >= $2)
 """
-FREE_MISSING = """
-update outbox set published_at = null, stream_sequence = null
-where stream = $1 and published_at is not null and published_at < $4 and ($2::bigint is null or stream_sequence >= $2)
-  and not exists (select 1 from unnest($3::uuid[]) as seen (id) where seen.id = message_id)
-"""
+#: Messages go out in the order of their ids. In a batch of which the stream has passed a part, those before the first that
+#: is still there are passed; when none is there, all are taken for lost.
+FREE_MISSING = outbox.REGROUP % (
+    """b.stream = $1 and b.published_at < $4 and ($2::bigint is null or b.last_sequence >= $2)
+    and not exists (select 1 from unnest($3::uuid[]) as seen (id) where seen.id = o.message_id)
+    and ($2::bigint is null or b.first_sequence >= $2 or o.id > coalesce((
+        select min(held.id) from outbox held where held.batch = b.id and held.message_id = any($3::uuid[])), 0))""",
+    "",
+)
 REMEMBER = """
 insert into verified_streams (stream, created, server_id) values ($1, $2, $3)
 on conflict (stream) do update
@@ -61,6 +68,8 @@ class Repair:
         self._highest: dict[str, int] = {}
         self._suspicious = False
         self._heard: dict[str, Floor] = {}
+        self._comparisons: dict[str, int] = {}
+        self._streams = {spec.name: Outage("repair.stream", stream=spec.name) for spec in STREAMS}
         self.repaired = False
 
     @property
@@ -71,6 +80,10 @@ class Repair:
         """Until a stream was compared with this server's, nothing is published to it."""
         verified = self._verified.get(stream)
         return verified is not None and verified[0] == self.server_id
+
+    def comparisons(self, stream: str) -> int:
+        """How often the stream was compared, or is. An answer from before says nothing about the stream of now."""
+        return self._comparisons.get(stream, 0)
 
     def saw(self, stream: str, sequence: int, *, duplicate: bool) -> None:
         """A publish was acknowledged at this place; going backwards means that the stream lost its tail."""
@@ -100,14 +113,16 @@ class Repair:
                 due = time.monotonic() - at > AUDIT_EVERY or suspicious
                 if known is None or server != self.server_id or created != known[1] or due:
                     await self._compare(spec.name, created, info.state)
+                self._streams[spec.name].over()
             except (TimeoutError, NatsError, NatsTimeout, APIError) as error:
                 self._verified.pop(spec.name, None)
-                log.warning("repair.stream_unreadable", stream=spec.name, error=repr(error))
+                self._streams[spec.name].noticed(error)
                 if not self._nc.is_connected:
                     return  # the other streams would only time out one after the other
 
     async def _compare(self, stream: str, created: datetime, state: api.StreamState) -> None:
         server, began = self.server_id, time.monotonic()
+        self._comparisons[stream] = self.comparisons(stream) + 1
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("select pg_advisory_xact_lock(hashtext($1))", f"{self._service}.repair")
             cutoff = await connection.fetchval("select clock_timestamp()")

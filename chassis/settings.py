@@ -1,11 +1,13 @@
 """Settings of a service: read once at start from the environment, passed down, never global.
 
-Every variable NAME may be given as NAME_FILE, whose content is then the value (for secrets mounted as files), and as
+Every variable NAME may be given as NAME_FILE, whose content is then the value (for secrets mounted as files; nobody but
+its owner may be able to write it, and one that everybody can read is warned of), and as
 <SERVICE>_NAME, which wins for that service alone (a database of its own, say).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from pathlib import Path
@@ -16,6 +18,15 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from contracts.errors import FluidcrewError
+from contracts.streams import DAY, STREAMS
+
+#: a message may come again for as long as its stream holds it: until then it must be known to have been handled
+MESSAGES_LIVE_DAYS = max(stream.soft_age for stream in STREAMS if stream.name != "DLQ") / DAY
+
+
+#: where container engines and Kubernetes mount secrets by custom
+MOUNTED = ("/run/secrets/", "/var/run/secrets/")
+log = logging.getLogger(__name__)  # settings are read before structlog is set up: then it is a line on stderr
 
 
 class BadSettings(FluidcrewError):
@@ -36,15 +47,27 @@ def _names(field: str, info: FieldInfo, prefix: str) -> list[str]:
     return [f"{prefix}{name}".upper() for name in plain if prefix and shared] + plain
 
 
+def _look_at_rights(name: str, path: Path, mode: int) -> None:
+    """Who may write it decides what we trust. Who may read it is the mount's business in a container (Kubernetes: 0644)."""
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise BadSettings(f"{name}_FILE={path} can be written by others than its owner; chmod 600 it")
+    if mode & stat.S_IROTH and not str(path).startswith(MOUNTED):
+        log.warning("%s_FILE=%s is readable by everybody on this machine; chmod 600 it if others use it", name, path)
+
+
 def _read_secret(name: str, path: Path) -> str:
     if os.environ.get(name, "") != "":
         raise BadSettings(f"{name} and {name}_FILE are both set; unset one of them")
     try:
-        if path.stat().st_mode & stat.S_IROTH and not str(path).startswith("/run/secrets/"):
-            raise BadSettings(f"{name}_FILE={path} is readable by everybody; chmod 600 it")
-        return path.read_text(encoding="utf-8").strip()
+        _look_at_rights(name, path, path.stat().st_mode)
+        secret = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise BadSettings(f"{name}_FILE={path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadSettings(f"{name}_FILE={path} is not UTF-8 text") from error
+    if not secret:
+        raise BadSettings(f"{name}_FILE={path} is empty; write the value into it, or unset {name}_FILE")
+    return secret
 
 
 class EnvironmentSource(PydanticBaseSettingsSource):
@@ -117,12 +140,18 @@ class ServiceSettings(EnvironmentSettings):
     env: Literal["dev", "test", "prod"] = Field(default="dev", validation_alias="ENV")
     log_format: Literal["console", "json"] = Field(default="console", validation_alias="LOG_FORMAT")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", validation_alias="LOG_LEVEL")
+    health_host: str = Field(default="127.0.0.1", validation_alias="HEALTH_HOST")
     health_port: int | None = Field(default=None, ge=0, le=65535, validation_alias="HEALTH_PORT")
     otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     sentry_dsn: SecretStr | None = Field(default=None, validation_alias="SENTRY_DSN")
     sentry_env: str = Field(default="dev", validation_alias="SENTRY_ENV")
     release: str | None = Field(default=None, validation_alias="RELEASE")
     drain_timeout: float = Field(default=10.0, gt=0, validation_alias="DRAIN_TIMEOUT_S")
+    retention_every_s: float = Field(default=3600, gt=0, validation_alias="RETENTION_EVERY_S")
+    retention_inbox_days: float = Field(default=8, gt=MESSAGES_LIVE_DAYS, validation_alias="RETENTION_INBOX_DAYS")
+    retention_commands_days: float = Field(default=8, gt=MESSAGES_LIVE_DAYS, validation_alias="RETENTION_COMMANDS_DAYS")
+    retention_jobs_days: float = Field(default=8, gt=0, validation_alias="RETENTION_JOBS_DAYS")
+    retention_dead_letters_days: float = Field(default=30, gt=0, validation_alias="RETENTION_DEAD_LETTERS_DAYS")
 
     @field_validator("database_url", mode="before")
     @classmethod

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import asyncpg
-import structlog
 
 from chassis.bus import Bus
+from chassis.outage import Outage
 from chassis.postgres import CONNECTION_LOST, Pool, create_pool
 from chassis.settings import BadSettings, ServiceSettings
 from contracts.errors import FluidcrewError
 
-log = structlog.get_logger(__name__)
-
 PATIENCE = 30.0  # seconds; whoever supervises the process starts it again
-PAUSE = 0.5
 
 REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -31,17 +28,19 @@ class NotThere(FluidcrewError):
 async def database(name: str, settings: ServiceSettings) -> Pool:
     """The pool, once the database answers. Raises BadSettings when it refuses us, NotThere when it stays away."""
     url, clock = settings.database_url.get_secret_value(), asyncio.get_running_loop().time
-    deadline = clock() + PATIENCE
+    deadline, away = clock() + PATIENCE, Outage("service.database")
     while True:
         try:
-            return await create_pool(url, name, size=settings.database_pool_size)
+            pool = await create_pool(url, name, size=settings.database_pool_size)
+            away.over()
+            return pool
         except REFUSED as error:
             raise BadSettings(f"DATABASE_URL: {error}") from error
-        except (*CONNECTION_LOST, asyncpg.TooManyConnectionsError) as error:
+        except CONNECTION_LOST as error:
             if clock() > deadline:
                 raise NotThere(f"the database of DATABASE_URL did not answer for {PATIENCE:g} s: {error}") from error
-            log.warning("service.waits_for_database", error=str(error) or repr(error))
-        await asyncio.sleep(PAUSE)
+            away.noticed(error)
+        await asyncio.sleep(away.pause())
 
 
 async def connection(bus: Bus) -> None:

@@ -24,6 +24,7 @@ DURATION = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 )
 REDELIVERED = Counter("bus_redelivered_total", "Messages that came more than once", ["consumer"])
+RECONCILED = Counter("reconcile_fixes_total", "Things that should not have happened, found and mended", ["kind"])
 LOOP_LAG = Gauge("event_loop_lag_seconds", "How late the event loop's last tick was")
 
 
@@ -62,7 +63,7 @@ def flush_tracing() -> None:
 
 
 def setup_sentry(service: str, settings: ServiceSettings) -> None:
-    """Must be called inside the event loop: the asyncio integration only hooks a running one (findings-platform §7)."""
+    """Must be called inside the event loop: Sentry's asyncio integration only hooks a running one."""
     if settings.sentry_dsn is None:
         return
     import sentry_sdk

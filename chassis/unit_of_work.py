@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import structlog
@@ -26,6 +27,10 @@ A = TypeVar("A", bound=BaseModel)
 SEEN = "insert into inbox (consumer, message_id) values ($1, $2) on conflict do nothing"
 ANSWERED = "select request_hash, answer from commands where command_id = $1"
 REMEMBER = "insert into commands (command_id, request_hash, answer) values ($1, $2, $3)"
+
+
+#: whether the order that is being handled was carried out before; a handler may catch Answered and say more
+REPLAYED: ContextVar[bool] = ContextVar("replayed", default=False)
 
 
 class AlreadyHandled(FluidcrewError):
@@ -84,9 +89,9 @@ class UnitOfWork:
             tx = Tx(connection, context or Context())
             async with connection.transaction():
                 yield tx
-                entries = [outbox.entry_of(message, self._service, tx.context) for message in tx.messages]
-                rows = await outbox.write(connection, entries)
-        await self._relay.hand_over(rows)
+                messages = [(message, tx.context) for message in tx.messages]
+                batches = await outbox.write_outbox(connection, self._service, messages)
+        await self._relay.hand_over(batches)
         for hook in tx.hooks:
             await _best_effort(hook)
 
@@ -114,6 +119,7 @@ class UnitOfWork:
                         Code.IDEMPOTENCY_MISMATCH,
                         "this Idempotency-Key was used with another body; send a new key with a new request",
                     )
+                REPLAYED.set(True)
                 raise Answered(row["answer"])
             yield tx
             if tx.answered is None:
@@ -130,6 +136,9 @@ async def _best_effort(hook: Callable[[], Awaitable[None]]) -> None:
 
 
 def fingerprint(request: BaseModel) -> str:
-    """What makes two requests the same: everything but the command id."""
-    body = request.model_dump_json(exclude={"command_id"})
+    """What makes two requests the same: everything but the command id, and who is said to ask (`by`).
+
+    Defaults do not count: a retry may be built by another release, whose contract has fields that this one's had not.
+    """
+    body = request.model_dump_json(exclude={"command_id", "by"}, exclude_defaults=True)
     return hashlib.sha256(f"{type(request).__name__} {body}".encode()).hexdigest()

@@ -53,8 +53,12 @@ class Content:
 
     def __init__(self, call: Call, behaviour: Behaviour, offered: dict[str, Any], told: str, schema: Any) -> None:
         self.text = self.tool = self.arguments = ""
+        self.uses = [(name, a if isinstance(a, str) else json.dumps(a)) for name, a in behaviour.uses]
         answer_tool = next((name for name in offered if name.startswith("final_result")), "")
-        if behaviour.tool and behaviour.tool[0] in offered and not told:
+        if self.uses:
+            self.tool, self.arguments = self.uses[0]
+            self.text = behaviour.text or ""
+        elif behaviour.tool and behaviour.tool[0] in offered and not told:
             self.tool, self.arguments = behaviour.tool[0], json.dumps(behaviour.tool[1])
         elif answer_tool:
             self.tool, self.arguments = answer_tool, _output(call, behaviour, offered[answer_tool])
@@ -97,7 +101,7 @@ class ChatAnswer:
         content = self._content
         message: dict[str, Any] = {"role": "assistant", "content": content.text or None}
         if content.tool:
-            message["tool_calls"] = [self._tool_call(content.arguments)]
+            message["tool_calls"] = [self._tool_call(content.arguments), *self._further()]
         choice = {"index": 0, "finish_reason": self._finish, "message": message}
         return {**self._base, "object": "chat.completion", "choices": [choice], "usage": self._usage()}
 
@@ -106,9 +110,13 @@ class ChatAnswer:
         return self._event({"role": "assistant", **tool})
 
     def tokens(self) -> Iterator[bytes]:
+        if self._content.tool and self._content.text:
+            yield self._event({"content": self._content.text})
         for part in self._content.parts():
             arguments = {"tool_calls": [{"index": 0, "function": {"arguments": part}}]}
             yield self._event(arguments if self._content.tool else {"content": part})
+        for index, call in enumerate(self._further(), start=1):
+            yield self._event({"tool_calls": [{"index": index, **call}]})
 
     def closing(self) -> bytes:
         usage = self._usage() if self._tells_usage else None
@@ -130,9 +138,14 @@ class ChatAnswer:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         return _sse({**self._base, "object": "chat.completion.chunk", "choices": [choice]})
 
-    def _tool_call(self, arguments: str) -> dict[str, Any]:
-        function = {"name": self._content.tool, "arguments": arguments}
-        return {"id": f"tool-{self._base['id']}", "type": "function", "function": function}
+    def _further(self) -> list[dict[str, Any]]:
+        """Every use of a tool but the first."""
+        uses = enumerate(self._content.uses[1:], start=1)
+        return [self._tool_call(arguments, name, f"-{index}") for index, (name, arguments) in uses]
+
+    def _tool_call(self, arguments: str, name: str = "", suffix: str = "") -> dict[str, Any]:
+        function = {"name": name or self._content.tool, "arguments": arguments}
+        return {"id": f"tool-{self._base['id']}{suffix}", "type": "function", "function": function}
 
 
 class MessagesAnswer:

@@ -1,7 +1,7 @@
 """How the fake model server behaves for one request: scripted as a value, or spelled in the prompt as magic words.
 
 slow:<s>  fail:<status>:<n>  retry-after:<v>  stall:<tokens>  drop:<tokens>  pace:<s>  tool:<name>:<json>
-malformed:body  malformed:output  malformed:chunk  no-usage  cut  say:<text to the end of the line>
+until-released  malformed:body  malformed:output  malformed:chunk  no-usage  cut  say:<text to the end of the line>
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ class Behaviour(BaseModel):
     text: str | None = None  # may hold lone surrogates: it travels as JSON escapes
     output: Any = None  # the value of a structured answer; None: made from the schema
     raw_output: str | None = None  # the text of a structured answer, valid or not
-    tool: tuple[str, dict[str, Any]] | None = None
+    tool: tuple[str, dict[str, Any]] | None = None  # asked for once, when it is offered
+    uses: tuple[tuple[str, dict[str, Any] | str], ...] = ()  # asked for whatever is offered and was told; OpenAI only
     status: int = 200
     message: str = "synthetic failure"
     code: str | None = None
@@ -29,6 +30,7 @@ class Behaviour(BaseModel):
     raw_body: str | None = None  # instead of JSON
     bad_chunk: bool = False  # an event of the stream is no JSON
     error_event: bool = False  # the stream breaks off with an error object
+    held: bool = False  # nothing is said before FakeOpenAI.release()
     first_token_s: float = 0
     token_s: float = 0
     stall_after: int | None = None  # tokens; then silence until the client hangs up
@@ -46,6 +48,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "malformed:output": {"raw_output": '{"broken": '},
     "malformed:chunk": {"bad_chunk": True},
     "no-usage": {"usage": False},
+    "until-released": {"held": True},
 }
 VALUES = {
     "slow": ("first_token_s", float),

@@ -35,8 +35,10 @@ class FakeOpenAI:
     def __init__(self, port: int = 0) -> None:
         self.calls: list[Call] = []
         self._script: deque[Behaviour] = deque()
+        self.weather: Behaviour | None = None  # as long as it is set, all that is not scripted behaves like this
         self._seen: Counter[str] = Counter()
         self._changed = asyncio.Condition()
+        self._released = asyncio.Event()
         self._http = LoopbackHttp(self._handle, port)
 
     @property
@@ -50,6 +52,10 @@ class FakeOpenAI:
     def script(self, *behaviours: Behaviour) -> None:
         """The next requests behave like this, one each; magic words rule those that follow."""
         self._script.extend(behaviours)
+
+    def release(self) -> None:
+        """Whoever is held is answered, from now on at once."""
+        self._released.set()
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Waits for the ledger to say so, 10 s at most."""
@@ -127,9 +133,13 @@ class FakeOpenAI:
 
     def _behaviour(self, call: Call) -> Behaviour:
         earlier, self._seen[call.user] = self._seen[call.user], self._seen[call.user] + 1
-        return self._script.popleft() if self._script else spelled(call.user, earlier)
+        if self._script:
+            return self._script.popleft()
+        return self.weather or spelled(call.user, earlier)
 
     async def _behave(self, call: Call, behaviour: Behaviour, response: HttpResponse) -> None:
+        if behaviour.held:
+            await self._released.wait()
         if not (call.stream and behaviour.status == 200):
             await asyncio.sleep(behaviour.first_token_s)
         call.status = behaviour.status

@@ -7,11 +7,12 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from chassis.keeper import Keeper
 from chassis.roles import plain_url
 from chassis.testing.servers import (
     Database,
@@ -87,6 +88,15 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+async def keeper(nats_server: NatsServer) -> AsyncIterator[Keeper]:
+    """Streams and consumers as in production; the test decides whether it runs on."""
+    keeper = Keeper(nats_server.url())
+    await keeper.apply()
+    yield keeper
+    await keeper.close()
 
 
 @pytest.fixture

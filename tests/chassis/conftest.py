@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID, uuid4
 
 import pytest
 
-from chassis.keeper import Keeper
+from chassis.keeper import Keeper, stream_config
 from chassis.service import Build, Chassis, running
 from chassis.settings import ServiceSettings
 from chassis.testing.servers import Database, NatsServer
-from contracts import executor
+from contracts import run_facts
+from contracts.streams import StreamSpec
 
 Start = Callable[[str, Build], AbstractAsyncContextManager[Chassis]]
-
-
-@pytest.fixture
-async def keeper(nats_server: NatsServer) -> AsyncIterator[Keeper]:
-    """Streams and consumers as in production; the test decides whether it runs on."""
-    keeper = Keeper(nats_server.url())
-    await keeper.apply()
-    yield keeper
-    await keeper.close()
 
 
 @pytest.fixture
@@ -51,7 +43,14 @@ async def nothing(chassis: Chassis) -> None:
     """A service that does nothing of its own."""
 
 
-def fact(run_id: UUID | None = None, nodes: int = 1) -> executor.RunCompleted:
-    return executor.RunCompleted(
+def fact(run_id: UUID | None = None, nodes: int = 1) -> run_facts.RunCompleted:
+    return run_facts.RunCompleted(
         run_id=run_id or uuid4(), title="t", nodes_completed=nodes, nodes_skipped=0, cost_usd="0", tokens=0
     )
+
+
+async def almost_no_room(keeper: Keeper, stream: StreamSpec) -> None:
+    """Until the keeper applies the streams as defined."""
+    tiny = stream_config(stream, 1)
+    tiny.max_bytes = 1_500
+    await (await keeper.connect()).update_stream(tiny)

@@ -8,12 +8,14 @@ from uuid import uuid4
 
 import pytest
 
-from chassis.bus import Bus, SlowWatcher
+from chassis.bus import Bus
 from chassis.context import Context
+from chassis.live import SlowWatcher
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
+from chassis.testing.outbox_table import headers_in
 from chassis.testing.servers import NatsServer
-from contracts import executor, planner, streams
+from contracts import executor, planner, run_facts, streams
 from contracts.catalog import OWNER_REQUESTS
 from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection, RetryLater
@@ -114,22 +116,29 @@ async def test_the_same_message_ten_times_shuffled_has_one_effect(start: Start) 
     async def build(chassis: Chassis) -> None:
         await chassis.pool.execute("create table effects (run_id uuid)")
 
-        async def on_completed(message: executor.RunCompleted, envelope: Envelope) -> None:
+        async def on_completed(message: run_facts.RunCompleted, envelope: Envelope) -> None:
             async with chassis.uow.handling(envelope, "planner-runs") as tx:
                 await tx.conn.execute("insert into effects values ($1)", message.run_id)
             seen.append(envelope.sequence)
 
-        chassis.bus.on(streams.PLANNER_RUNS, {executor.RunCompleted: on_completed})
+        chassis.bus.on(streams.PLANNER_RUNS, {run_facts.RunCompleted: on_completed})
 
     async with start("planner", build) as consumer, start("executor", nothing) as emitter:
         run_id = uuid4()
         async with emitter.uow.begin() as tx:
             tx.publish(*(fact(run_id, n) for n in range(20)))
         await eventually(lambda: len(seen) == 20)
-        rows = await emitter.pool.fetch("select subject, headers, body from outbox order by random()")
+        rows = await emitter.pool.fetch(
+            "select message_id, story, sequence, subject, head, body from outbox order by random()"
+        )
         for _ in range(10):
             for n, row in enumerate(rows):  # past JetStream's own deduplication: another Nats-Msg-Id, same ce-id
-                headers = row["headers"] | {"Nats-Msg-Id": f"{uuid4()}-{n}"}
+                headers = headers_in(row["head"]) | {
+                    "ce-id": str(row["message_id"]),
+                    "ce-subject": row["story"],
+                    "ce-sequence": str(row["sequence"]),
+                    "Nats-Msg-Id": f"{uuid4()}-{n}",
+                }
                 await emitter.bus.nc.jetstream().publish(row["subject"], row["body"], headers=headers)
         js = consumer.bus.nc.jetstream()
         await eventually(lambda: _idle(js))
@@ -147,19 +156,19 @@ async def test_poison_is_buried_with_its_reason_and_stops_nobody(start: Start) -
     broken = {"on": True}
 
     async def build(chassis: Chassis) -> None:
-        async def on_completed(message: executor.RunCompleted, envelope: Envelope) -> None:
+        async def on_completed(message: run_facts.RunCompleted, envelope: Envelope) -> None:
             async with chassis.uow.handling(envelope, "planner-runs"):
                 if message.title == "poison" and broken["on"]:
                     raise Rejection(Code.INVALID, "this run makes no sense")
                 handled.append(message.title)
 
-        chassis.bus.on(streams.PLANNER_RUNS, {executor.RunCompleted: on_completed})
+        chassis.bus.on(streams.PLANNER_RUNS, {run_facts.RunCompleted: on_completed})
 
     async with start("planner", build) as consumer, start("executor", nothing) as emitter:
         async with emitter.uow.begin() as tx:
             tx.publish(fact().model_copy(update={"title": "poison"}), fact().model_copy(update={"title": "good"}))
         js = emitter.bus.nc.jetstream()
-        bad_subject = executor.RunCompleted.pattern().replace("*", "default", 1).replace("*", "x")
+        bad_subject = run_facts.RunCompleted.pattern().replace("*", "default", 1).replace("*", "x")
         await js.publish(bad_subject, b"\xff{not json", headers={"Nats-Msg-Id": str(uuid4())})
         await eventually(lambda: handled == ["good"])
         letters = await eventually(lambda: _letters(consumer, 2))
@@ -189,11 +198,11 @@ async def test_a_bug_is_retried_and_then_buried(start: Start, monkeypatch: pytes
     tries: list[int] = []
 
     async def build(chassis: Chassis) -> None:
-        async def on_completed(message: executor.RunCompleted, envelope: Envelope) -> None:
+        async def on_completed(message: run_facts.RunCompleted, envelope: Envelope) -> None:
             tries.append(1)
             raise ZeroDivisionError("a bug")
 
-        chassis.bus.on(streams.PLANNER_RUNS, {executor.RunCompleted: on_completed})
+        chassis.bus.on(streams.PLANNER_RUNS, {run_facts.RunCompleted: on_completed})
 
     async with start("planner", build) as consumer, start("executor", nothing) as emitter:
         async with emitter.uow.begin() as tx:
@@ -309,9 +318,13 @@ async def test_ringing_before_there_is_a_connection_is_silent() -> None:
 async def test_saying_many_facts_again_does_not_freeze_their_owner(start: Start) -> None:
     again = OWNER_REQUESTS["executor"]["resend"]
     many = """
-        insert into outbox (message_id, stream, subject, story, sequence, headers, body, published_at, stream_sequence)
-        select gen_random_uuid(), 'EVENTS', 'evt.default.executor.run.completed.s', 's', n, '{}', '{}', now(), n
-        from generate_series(1, 20000) as n
+        with batch as (
+            insert into outbox_batches (stream, size, published_at, first_sequence, last_sequence)
+            values ('EVENTS', 20000, now(), 1, 20000) returning id
+        )
+        insert into outbox (batch, message_id, subject, story, sequence, head, body)
+        select id, gen_random_uuid(), 'evt.default.executor.run.completed.s', 's', n, '', '{}'
+        from batch, generate_series(1, 20000) as n
     """
     async with start("executor", nothing) as owner, start("gateway", nothing) as caller:
         await owner.pool.execute("insert into stories values ('s', 30000)")

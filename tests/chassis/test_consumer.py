@@ -13,7 +13,7 @@ from chassis.context import Context
 from chassis.keeper import Keeper
 from chassis.service import Build, Chassis
 from chassis.testing.eventually import eventually
-from contracts import executor, streams
+from contracts import run_facts, streams
 from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection, RetryLater
 from contracts.story import DeadLetter
@@ -32,7 +32,7 @@ def exits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def handled_by(handler: Handler) -> Build:
     async def build(chassis: Chassis) -> None:
-        chassis.bus.on(streams.PLANNER_RUNS, {executor.RunCompleted: handler})
+        chassis.bus.on(streams.PLANNER_RUNS, {run_facts.RunCompleted: handler})
 
     return build
 
@@ -60,7 +60,7 @@ async def settled(keeper: Keeper) -> bool:
 async def test_a_reason_or_header_that_a_database_cannot_store_is_buried_all_the_same(
     start: Start, exits: list[int]
 ) -> None:
-    async def refuse(message: executor.RunCompleted, envelope: Envelope) -> None:
+    async def refuse(message: run_facts.RunCompleted, envelope: Envelope) -> None:
         raise Rejection(Code.INVALID, "the title is \x00 and \ud800")
 
     async with start("planner", handled_by(refuse)) as consumer, start("executor", nothing) as emitter:
@@ -88,7 +88,7 @@ async def test_whatever_breaks_between_handler_and_ack_the_loop_goes_on(
 
     monkeypatch.setattr(Consumer, "_settled", settle_later)
 
-    async def handle(message: executor.RunCompleted, envelope: Envelope) -> None:
+    async def handle(message: run_facts.RunCompleted, envelope: Envelope) -> None:
         seen.append(message.run_id)
 
     async with start("planner", handled_by(handle)), start("executor", nothing) as emitter:
@@ -117,14 +117,14 @@ async def test_a_letter_replayed_twice_at_once_has_one_effect(start: Start) -> N
     async def build(chassis: Chassis) -> None:
         await chassis.pool.execute("create table effects (run_id uuid)")
 
-        async def handle(message: executor.RunCompleted, envelope: Envelope) -> None:
+        async def handle(message: run_facts.RunCompleted, envelope: Envelope) -> None:
             async with chassis.uow.handling(envelope, "planner-runs") as tx:
                 if broken["on"]:
                     raise Rejection(Code.INVALID, "poison")
                 await release.wait()
                 await tx.conn.execute("insert into effects values ($1)", message.run_id)
 
-        chassis.bus.on(streams.PLANNER_RUNS, {executor.RunCompleted: handle})
+        chassis.bus.on(streams.PLANNER_RUNS, {run_facts.RunCompleted: handle})
 
     async with start("planner", build) as consumer, start("executor", nothing) as emitter:
         await tell(emitter)
@@ -141,7 +141,7 @@ async def test_a_letter_replayed_twice_at_once_has_one_effect(start: Start) -> N
 async def test_a_message_that_shall_come_later_does(start: Start, keeper: Keeper) -> None:
     tries: list[int] = []
 
-    async def busy(message: executor.RunCompleted, envelope: Envelope) -> None:
+    async def busy(message: run_facts.RunCompleted, envelope: Envelope) -> None:
         tries.append(1)
         if len(tries) < 8:
             raise RetryLater(0.01, "busy")
@@ -157,7 +157,7 @@ async def test_a_body_of_another_story_than_its_subject_is_refused(start: Start)
     """Rights are given by subject: the body must not speak for another company or run."""
     seen: list[UUID] = []
 
-    async def handle(message: executor.RunCompleted, envelope: Envelope) -> None:
+    async def handle(message: run_facts.RunCompleted, envelope: Envelope) -> None:
         seen.append(message.run_id)
 
     async with start("planner", handled_by(handle)) as consumer, start("executor", nothing) as emitter:
@@ -172,7 +172,7 @@ async def test_a_body_of_another_story_than_its_subject_is_refused(start: Start)
 async def test_a_durable_deleted_under_its_consumer_is_used_again_when_it_is_back(start: Start, keeper: Keeper) -> None:
     seen: list[UUID] = []
 
-    async def handle(message: executor.RunCompleted, envelope: Envelope) -> None:
+    async def handle(message: run_facts.RunCompleted, envelope: Envelope) -> None:
         seen.append(message.run_id)
 
     first, second = uuid4(), uuid4()
@@ -189,11 +189,11 @@ async def test_a_durable_deleted_under_its_consumer_is_used_again_when_it_is_bac
 async def test_messages_in_hand_when_the_process_must_stop_come_again_at_once(start: Start, keeper: Keeper) -> None:
     held, seen = asyncio.Event(), asyncio.Event()
 
-    async def hang(message: executor.RunCompleted, envelope: Envelope) -> None:
+    async def hang(message: run_facts.RunCompleted, envelope: Envelope) -> None:
         held.set()
         await asyncio.Event().wait()
 
-    async def handle(message: executor.RunCompleted, envelope: Envelope) -> None:
+    async def handle(message: run_facts.RunCompleted, envelope: Envelope) -> None:
         seen.set()
 
     async with start("executor", nothing) as emitter:
@@ -210,7 +210,7 @@ async def test_more_messages_than_slots_are_all_handled_and_never_more_than_the_
 ) -> None:
     running, most, seen = 0, 0, 0
 
-    async def handle(message: executor.RunCompleted, envelope: Envelope) -> None:
+    async def handle(message: run_facts.RunCompleted, envelope: Envelope) -> None:
         nonlocal running, most, seen
         running += 1
         most = max(most, running)
@@ -231,7 +231,7 @@ async def test_a_failed_message_without_a_usable_msg_id_is_still_counted(
 ) -> None:
     monkeypatch.setattr("chassis.consumer.BACKOFF_BASE", 0.01)
 
-    async def broken(message: executor.RunCompleted, envelope: Envelope) -> None:
+    async def broken(message: run_facts.RunCompleted, envelope: Envelope) -> None:
         raise ZeroDivisionError
 
     async with start("planner", handled_by(broken)) as consumer, start("executor", nothing) as emitter:
@@ -245,7 +245,7 @@ async def test_a_failed_message_without_a_usable_msg_id_is_still_counted(
 async def test_a_database_that_is_away_is_no_failed_attempt(start: Start, keeper: Keeper) -> None:
     tries: list[int] = []
 
-    async def handle(message: executor.RunCompleted, envelope: Envelope) -> None:
+    async def handle(message: run_facts.RunCompleted, envelope: Envelope) -> None:
         tries.append(1)
         if len(tries) <= MAX_ATTEMPTS:
             raise ConnectionResetError("the database went away")

@@ -9,13 +9,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from chassis import left_behind
 from chassis.context import Context
 from chassis.keeper import Keeper
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
+from chassis.testing.outbox_table import PUBLISHED, UNPUBLISHED
 from chassis.testing.servers import NatsServer
 from chassis.unit_of_work import Answered
-from contracts import executor, planner, streams
+from contracts import planner, run_facts, streams
 from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection
 from tests.chassis.conftest import Start, fact, nothing
@@ -34,12 +36,12 @@ async def kept(keeper: Keeper) -> AsyncIterator[None]:
 
 def collecting(seen: list[int]) -> Callable[[Chassis], object]:
     async def build(chassis: Chassis) -> None:
-        async def on_completed(message: executor.RunCompleted, envelope: Envelope) -> None:
+        async def on_completed(message: run_facts.RunCompleted, envelope: Envelope) -> None:
             async with chassis.uow.handling(envelope, "planner-runs"):
                 pass
             seen.append(message.nodes_completed)
 
-        chassis.bus.on(streams.PLANNER_RUNS, {executor.RunCompleted: on_completed})
+        chassis.bus.on(streams.PLANNER_RUNS, {run_facts.RunCompleted: on_completed})
 
     return build
 
@@ -100,7 +102,7 @@ async def test_a_process_that_died_between_commit_and_publish_is_swept_up_by_the
         emitter.relay.repair._verified.clear()  # not trusted: hand_over publishes nothing, as if the process had died
         emitter.relay.repair.check = _never  # type: ignore[method-assign]
         await emit(emitter, run_id, range(3))
-        assert await emitter.pool.fetchval("select count(*) from outbox where published_at is null") == 3
+        assert await emitter.pool.fetchval(UNPUBLISHED) == 3
     async with start("planner", collecting(seen)), start("executor", nothing):
         await eventually(lambda: sorted(seen) == [0, 1, 2])
 
@@ -110,20 +112,24 @@ async def _never() -> None:
 
 
 async def _published(chassis: Chassis, count: int) -> bool:
-    return await chassis.pool.fetchval("select count(*) from outbox where published_at is not null") == count
+    return await chassis.pool.fetchval(PUBLISHED) == count
+
+
+async def prune(chassis: Chassis) -> None:
+    await left_behind.prune(chassis.pool, chassis.relay.repair.floors())
 
 
 async def test_published_rows_are_kept_until_every_consumer_has_passed_them(start: Start, keeper: Keeper) -> None:
     seen: list[int] = []
     run_id = uuid4()
-    old = "update outbox set published_at = published_at - interval '1 hour' where published_at is not null"
+    old = "update outbox_batches set published_at = published_at - interval '1 hour' where published_at is not null"
     async with start("executor", nothing) as emitter:
         await emit(emitter, run_id, range(4))
         await eventually(lambda: _published(emitter, 4))
         await emitter.pool.execute(old)
         await keeper.purge_and_publish()
         await eventually(lambda: bool(emitter.relay.repair._heard))
-        await emitter.relay._prune()
+        await prune(emitter)
         assert await emitter.pool.fetchval("select count(*) from outbox") == 4, "nobody has read them"
         async with start("planner", collecting(seen)), start("gateway", nothing):
             await eventually(lambda: len(seen) == 4)
@@ -137,7 +143,7 @@ async def test_published_rows_are_kept_until_every_consumer_has_passed_them(star
             for message in await timeline.fetch(10, timeout=5):
                 await message.ack_sync()
             await eventually(lambda: _passed(emitter, keeper, 5))
-            await emitter.relay._prune()
+            await prune(emitter)
             assert await emitter.pool.fetchval("select count(*) from outbox") == 1, "fresh: it may be asked for again"
 
 
@@ -148,7 +154,7 @@ async def _passed(chassis: Chassis, keeper: Keeper, sequence: int) -> bool:
 
 async def _pruned(chassis: Chassis, keeper: Keeper) -> bool:
     await keeper.purge_and_publish()
-    await chassis.relay._prune()
+    await prune(chassis)
     return await chassis.pool.fetchval("select count(*) from outbox") == 0
 
 

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from chassis.jobs import Job, Jobs, LostLease
+from chassis.job_table import Job, LostLease
+from chassis.jobs import Jobs
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from contracts.errors import Code, Rejection, RetryLater

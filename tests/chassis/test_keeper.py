@@ -10,10 +10,11 @@ import pytest
 
 from chassis.keeper import Keeper, _utc, stream_config
 from chassis.testing.eventually import eventually
+from chassis.testing.outbox_table import UNPUBLISHED
 from chassis.testing.servers import NatsServer
-from contracts import executor, streams
+from contracts import run_facts, streams
 from contracts.streams import CONSUMERS, STREAMS
-from tests.chassis.conftest import Start, fact, nothing
+from tests.chassis.conftest import Start, almost_no_room, fact, nothing
 
 
 async def test_applying_twice_changes_nothing_and_verifying_agrees(nats_server: NatsServer) -> None:
@@ -63,6 +64,33 @@ async def test_only_what_every_consumer_has_passed_is_purged(
         assert state.bytes <= 2_500
 
 
+async def test_what_a_consumer_has_fetched_and_not_acknowledged_stays(
+    start: Start, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.keeper.STREAMS", tuple(s.model_copy(update={"soft_bytes": 500}) for s in STREAMS))
+    js = await keeper.connect()
+    async with start("executor", nothing) as emitter:
+        for n in range(10):
+            async with emitter.uow.begin() as tx:
+                tx.publish(fact(uuid4(), n))
+        await eventually(lambda: _count(js, 10))
+    held = []
+    for durable in ("planner-runs", "gateway-timeline"):
+        pull = await js.pull_subscribe_bind(consumer=durable, stream="EVENTS")
+        held.append(await pull.fetch(10, timeout=5))
+    for message in (*held[0], *held[1][:4]):
+        await message.ack_sync()
+    state = await js.consumer_info("EVENTS", "gateway-timeline")
+    assert (state.num_pending, state.num_ack_pending) == (0, 6), "all is delivered, and six are not done"
+    floors = await keeper.purge_and_publish()
+    assert {f.stream: f.sequence for f in floors}["EVENTS"] == 4
+    assert (await js.stream_info("EVENTS")).state.first_seq == 5
+    for message in held[1][4:]:
+        await message.ack_sync()
+    await keeper.purge_and_publish()
+    assert (await js.stream_info("EVENTS")).state.first_seq > 5
+
+
 async def _count(js: object, wanted: int) -> bool:
     info = await js.stream_info("EVENTS")  # type: ignore[attr-defined]
     return info.state.messages == wanted
@@ -70,19 +98,16 @@ async def _count(js: object, wanted: int) -> bool:
 
 async def test_a_full_stream_refuses_and_the_outbox_holds(start: Start, keeper: Keeper) -> None:
     js = await keeper.connect()
-    tiny = stream_config(STREAMS[1], 1)
-    tiny.max_bytes = 1_500
-    await js.update_stream(tiny)
+    await almost_no_room(keeper, STREAMS[1])
     async with start("executor", nothing) as emitter:
         for n in range(10):
             async with emitter.uow.begin() as tx:
                 tx.publish(fact(uuid4(), n))
-        waiting = "select count(*) from outbox where published_at is null"
-        await eventually(lambda: _at_least(emitter.pool, waiting, 5))
+        await eventually(lambda: _at_least(emitter.pool, UNPUBLISHED, 5))
         await keeper.apply()  # room again
-        await eventually(lambda: _at_most(emitter.pool, waiting, 0), timeout=30)
+        await eventually(lambda: _at_most(emitter.pool, UNPUBLISHED, 0), timeout=30)
         assert (await js.stream_info("EVENTS")).state.messages == 10
-    assert executor.RunCompleted.owner == "executor"
+    assert run_facts.RunCompleted.owner == "executor"
 
 
 async def _at_least(pool: object, sql: str, n: int) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import httpx
 import pytest
 
 from chassis.keeper import Keeper
@@ -28,7 +30,11 @@ from chassis.settings import ServiceSettings
 async def crash(stop):
     raise ZeroDivisionError("a loop that breaks")
 
+async def work(job):
+    pass
+
 async def build(chassis):
+    chassis.jobs.register("draft", work)
     if {crash}:
         chassis.background("fragile", crash)
 
@@ -49,6 +55,11 @@ class Process:
 
     def says(self, words: str) -> bool:
         return any(words in line for line in self.said)
+
+    async def told_to_end(self, within: float = 15.0) -> int:
+        """Its exit code."""
+        self.child.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self.child.wait(), within)
 
 
 @asynccontextmanager
@@ -79,7 +90,7 @@ def there(database: Database, nats_server: NatsServer, keeper: Keeper) -> dict[s
 @pytest.mark.parametrize(
     ("away", "waits_for"),
     [
-        ({"DATABASE_URL": f"postgresql://u@{NOWHERE}/x"}, "waits_for_database"),
+        ({"DATABASE_URL": f"postgresql://u@{NOWHERE}/x"}, "service.database_gone"),
         ({"NATS_URL": f"nats://{NOWHERE}"}, "bus.error"),
     ],
 )
@@ -88,8 +99,7 @@ async def test_a_service_that_waits_for_what_it_stands_on_says_so_and_ends_when_
 ) -> None:
     async with process(**(there | away)) as service:
         await eventually(lambda: service.says(waits_for), timeout=30)
-        service.child.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(service.child.wait(), 10) == 0
+        assert await service.told_to_end(10) == 0
     assert not service.says("Traceback")
 
 
@@ -101,8 +111,7 @@ async def test_a_service_started_before_the_broker_starts_with_it(
         await eventually(lambda: service.says("bus.error"), timeout=30)
         nats_server.start()
         await eventually(lambda: service.says("service.started"), timeout=30)
-        service.child.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(service.child.wait(), 15) == 0
+        assert await service.told_to_end(15) == 0
     assert service.says("service.stopped")
     assert not service.says("Traceback")
 
@@ -114,9 +123,50 @@ async def test_a_service_told_to_end_while_the_broker_is_away_ends(
         await eventually(lambda: service.says("service.started"), timeout=30)
         nats_server.kill()
         await eventually(lambda: service.says("bus.error"), timeout=30)
-        service.child.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(service.child.wait(), 25) == 0
+        assert await service.told_to_end(25) == 0
     assert service.says("service.stopped")
+
+
+async def get(url: str) -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return await client.get(url)
+
+
+async def test_health_is_served_where_the_settings_say_and_one_who_comes_second_says_so(
+    there: dict[str, str], nats_server: NatsServer
+) -> None:
+    async with process(**there, HEALTH_PORT="0") as service:
+        await eventually(lambda: service.says("health.served"), timeout=30)
+        port = re.search(r"port=(\d+)", " ".join(service.said))
+        assert port is not None
+        url = f"http://127.0.0.1:{port[1]}"
+        assert (await get(f"{url}/livez")).status_code == 200
+        await eventually(lambda: _is_ready(url), timeout=30)
+        assert "process_cpu_seconds_total" in (await get(f"{url}/metrics")).text
+        assert (await get(f"{url}/other")).status_code == 404
+        async with process(**there, HEALTH_PORT=port[1]) as second:
+            code = await asyncio.wait_for(second.child.wait(), 30)
+        assert (code, len(second.said)) == (78, 1), second.said
+        assert f"HEALTH_PORT: cannot listen on 127.0.0.1:{port[1]}" in second.said[0]
+        nats_server.kill()
+        await eventually(lambda: _is_not_ready(url, "nats"), timeout=30)
+        nats_server.start()
+        assert await service.told_to_end() == 0
+
+
+async def _is_ready(url: str) -> bool:
+    return (await get(f"{url}/readyz")).status_code == 200
+
+
+async def _is_not_ready(url: str, why: str) -> bool:
+    answer = await get(f"{url}/readyz")
+    return answer.status_code == 503 and why in answer.text
+
+
+async def test_health_may_be_asked_from_outside_when_the_settings_say_so(there: dict[str, str]) -> None:
+    async with process(**there, HEALTH_PORT="0", HEALTH_HOST="0.0.0.0") as service:
+        await eventually(lambda: service.says("host=0.0.0.0"), timeout=30)
+        assert await service.told_to_end() == 0
 
 
 async def test_a_database_that_refuses_is_one_line_and_exit_code_78(there: dict[str, str]) -> None:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 import structlog
 
 from chassis import logs
-from chassis.blobs import Blobs
+from chassis.blobs import PASSING, Blobs
 from chassis.health import Health
 from chassis.migrate import EditedMigration, migrate
+from chassis.postgres import Connection
+from chassis.retention import OldObjects
 from chassis.settings import ServiceSettings
 from chassis.testing.servers import Database
 from contracts.errors import Rejection, RetryLater
@@ -52,6 +58,66 @@ async def test_an_object_store_that_is_away_is_a_matter_of_time() -> None:
     blobs = Blobs(gone)
     with pytest.raises(RetryLater, match=r"127\.0\.0\.1:9 does not answer"):
         await blobs.put(b"x", company="default", content_type="text/plain")
+    await blobs.aclose()
+
+
+@asynccontextmanager
+async def cutting(target: str, after: int) -> AsyncIterator[str]:
+    """A way to a server that is lost when so many bytes of an answer have passed."""
+    far = urlsplit(target)
+
+    async def onward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, requests = await asyncio.open_connection(far.hostname, far.port)
+        asking = asyncio.create_task(onward(reader, requests))
+        left = after
+        while left and (data := await answers.read(left)):
+            left -= len(data)
+            writer.write(data)
+        asking.cancel()
+        writer.close()
+        requests.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+
+
+async def test_an_object_store_that_is_lost_in_the_middle_of_a_body_is_a_matter_of_time(
+    settings: ServiceSettings,
+) -> None:
+    blobs = Blobs(settings)
+    ref = await blobs.put(bytes(1_000_000), company="default", content_type="application/octet-stream")
+    assert settings.s3_endpoint_url is not None
+    async with cutting(settings.s3_endpoint_url, 100_000) as url:
+        far = Blobs(settings.model_copy(update={"s3_endpoint_url": url}))
+        with pytest.raises(RetryLater, match=r"does not answer: .+"):
+            await far.get(ref)
+        await far.aclose()
+    assert len(await blobs.get(ref)) == 1_000_000
+    await blobs.aclose()
+
+
+async def test_what_belonged_to_a_request_goes_by_its_age_and_nothing_else_does(
+    settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.blobs.PAGE", 2)
+    blobs = Blobs(settings)
+    passing = [await blobs.put(b"%d" % n, company=PASSING, content_type="text/plain") for n in range(5)]
+    kept = await blobs.put(b"kept", company="rpc", content_type="text/plain")
+    nothing = cast(Connection, None)
+    assert await OldObjects(blobs, PASSING, 3600).step(nothing, 500) == 0
+    assert await blobs.get(passing[0]) == b"0"
+    # the store's clock ticks in seconds: what was stored within this one is not yet old
+    assert await OldObjects(blobs, PASSING, -1).step(nothing, 3) == 3
+    assert await OldObjects(blobs, PASSING, -1).step(nothing, 3) == 2
+    for ref in passing:
+        with pytest.raises(Rejection):
+            await blobs.get(ref)
+    assert await blobs.get(kept) == b"kept"
     await blobs.aclose()
 
 
@@ -99,6 +165,21 @@ def test_logs_are_json_with_fields_and_secrets_are_masked(capsys: pytest.Capture
         assert (lines[0]["event"], lines[0]["task_id"], lines[0]["service"]) == ("task.created", "t1", "planner")
         everything = json.dumps(lines)
         assert not [s for s in ("hunter2", "topsecret", "abc.def") if s in everything]
+    finally:
+        logging.getLogger().handlers[:] = before
+        structlog.reset_defaults()
+        structlog.contextvars.clear_contextvars()
+
+
+def test_a_log_line_for_people_holds_no_orders_for_their_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    before = logging.getLogger().handlers[:]
+    try:
+        logs.configure("planner")
+        structlog.get_logger("x").info("task.created", title="\x1b]52;c;c3RvbGVu\x07\x9b2J")
+        logging.getLogger("library").warning("cannot parse \x1b[2J")
+        said = capsys.readouterr().err
+        assert "]52;c;c3RvbGVu" in said
+        assert not set("\x07\x1b\x9b") & set(said)
     finally:
         logging.getLogger().handlers[:] = before
         structlog.reset_defaults()

@@ -11,7 +11,7 @@ from chassis.postgres import CONNECTION_LOST, connect
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from chassis.testing.servers import Database
-from contracts import executor, streams
+from contracts import run_facts, streams
 from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection
 from tests.chassis.conftest import Start, fact, nothing
@@ -44,10 +44,10 @@ async def test_a_poison_message_outlives_a_database_that_is_away(start: Start, m
     monkeypatch.setattr(DeadLetters, "bury", bury_later)
 
     async def build(chassis: Chassis) -> None:
-        async def refuse(message: executor.RunCompleted, envelope: Envelope) -> None:
+        async def refuse(message: run_facts.RunCompleted, envelope: Envelope) -> None:
             raise Rejection(Code.INVALID, "poison")
 
-        chassis.bus.on(streams.PLANNER_RUNS, {executor.RunCompleted: refuse})
+        chassis.bus.on(streams.PLANNER_RUNS, {run_facts.RunCompleted: refuse})
 
     async with start("planner", build) as consumer, start("executor", nothing) as emitter:
         async with emitter.uow.begin() as tx:

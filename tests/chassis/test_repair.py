@@ -21,7 +21,7 @@ from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from chassis.testing.servers import Database, NatsServer
 from contracts.story import Floor
-from tests.chassis.conftest import Start, nothing
+from tests.chassis.conftest import Start, fact, nothing
 from tests.chassis.test_durability import collecting, emit, kept
 from tests.chassis.test_relay import none_waits
 
@@ -108,7 +108,7 @@ async def test_a_tail_lost_under_a_connection_that_stood_is_noticed_by_its_seque
         await emit(emitter, run_id, range(5))
         await eventually(lambda: all_published(emitter))
         before = repaired()
-        await emitter.pool.execute("update outbox set message_id = gen_random_uuid() where stream_sequence = 3")
+        await emitter.pool.execute("update outbox set message_id = gen_random_uuid() where sequence = 3")
         emitter.relay.repair.saw("EVENTS", 2, duplicate=True)
         emitter.relay.nudge()
         rounds = emitter.relay.rounds
@@ -202,6 +202,24 @@ async def test_what_the_keeper_purged_is_not_said_again(start: Start, keeper: Ke
         await eventually(lambda: emitter.relay.rounds > rounds + 1)
         assert not emitter.relay.repair._suspicious
         assert repaired() == before
+
+
+async def test_of_a_batch_that_was_purged_in_part_only_what_is_missing_behind_the_cut_is_said_again(
+    start: Start, keeper: Keeper
+) -> None:
+    run_id = uuid4()
+    async with start("executor", nothing) as emitter:
+        await eventually(lambda: all_published(emitter))
+        async with emitter.uow.begin() as tx:
+            tx.publish(*(fact(run_id, n) for n in range(6)))
+        await eventually(lambda: all_published(emitter))
+        js = await keeper.connect()
+        await js.purge_stream("EVENTS", seq=3)
+        await js.delete_msg("EVENTS", 5)
+        before = repaired()
+        emitter.relay.repair._suspicious = True
+        emitter.relay.nudge()
+        await eventually(lambda: repaired() == before + 1)
 
 
 async def test_a_stream_made_anew_is_refilled_though_its_first_sequence_is_beyond_what_we_hold(

@@ -48,13 +48,53 @@ def test_a_secret_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path
         PlannerLike.load()
 
 
-def test_a_secret_that_everybody_can_read_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_secret_that_others_can_write_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: int) -> None:
     secret = tmp_path / "key"
     secret.write_text("s3cret")
-    secret.chmod(0o644)
+    secret.chmod(mode)
     monkeypatch.setenv("NATS_URL", "")
     monkeypatch.setenv("NATS_URL_FILE", str(secret))
-    with pytest.raises(BadSettings, match="chmod 600"):
+    with pytest.raises(BadSettings, match=r"NATS_URL_FILE=.* can be written by others .* chmod 600"):
+        PlannerLike.load()
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o640, False), (0o400, False)])
+def test_a_secret_that_everybody_can_read_is_warned_of_once_without_its_value(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: bool
+) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("s3cret")
+    secret.chmod(mode)
+    monkeypatch.setenv("S3_SECRET_ACCESS_KEY_FILE", str(secret))
+    loaded = PlannerLike.load().s3_secret_access_key
+    assert loaded is not None
+    assert loaded.get_secret_value() == "s3cret"
+    said = [record.getMessage() for record in caplog.records]
+    assert [f"S3_SECRET_ACCESS_KEY_FILE={secret} is readable by everybody" in line for line in said] == [True] * warned
+    assert "s3cret" not in caplog.text
+    monkeypatch.setattr("chassis.settings.MOUNTED", (str(tmp_path),))
+    caplog.clear()
+    PlannerLike.load()
+    assert not caplog.records, "a mounted secret is as its mount makes it"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "S3_SECRET_ACCESS_KEY_FILE=.* is empty; write the value into it"),
+        (b" \n", "is empty"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, complaint: str
+) -> None:
+    secret = tmp_path / "key"
+    secret.write_bytes(content)
+    secret.chmod(0o600)
+    monkeypatch.setenv("S3_SECRET_ACCESS_KEY_FILE", str(secret))
+    with pytest.raises(BadSettings, match=complaint):
         PlannerLike.load()
 
 

@@ -49,18 +49,19 @@ async def test_a_bug_in_a_handler_reaches_sentry_and_the_metrics(
     monkeypatch.setenv("SENTRY_DSN", dsn)
 
     async def build(chassis: Chassis) -> None:
-        async def broken(request: executor.GetRun, context: Context) -> executor.RunDetail:
+        async def broken(request: executor.ControlRun, context: Context) -> executor.RunControlled:
             raise ZeroDivisionError("a very particular bug")
 
-        chassis.bus.serve(executor.GetRun, broken)
+        chassis.bus.serve(executor.ControlRun, broken)
 
-    labels = {"pattern": executor.GetRun.subject(), "outcome": "failed"}
+    labels = {"pattern": executor.ControlRun.subject(), "outcome": "failed"}
     before = REGISTRY.get_sample_value("bus_handled_total", labels) or 0.0
     async with start("executor", build), start("planner", nothing) as caller:
+        order = executor.ControlRun(command_id=uuid4(), run_id=uuid4(), action=executor.RunAction.PAUSE)
         with pytest.raises(Rejection, match="its log has the cause"):
-            await caller.bus.ask(executor.GetRun(run_id=uuid4()), Context(request_id="req-77"))
+            await caller.bus.ask(order, Context(request_id="req-77"))
         sentry_sdk.flush(5)
         report = await eventually(lambda: next((t for t in told if "a very particular bug" in t), None))
-    assert "rpc.executor.run.get" in report
+    assert "rpc.executor.run.control" in report
     assert "req-77" in report
     assert REGISTRY.get_sample_value("bus_handled_total", labels) == before + 1
