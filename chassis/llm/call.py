@@ -49,18 +49,21 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
+    """`problem` says why the arguments could not be read; they are empty then."""
+
     id: str
     name: str
     arguments: Mapping[str, Any]
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolRound:
-    """What the model asked for in an earlier answer, and the results by call id."""
+    """What the model asked for in an earlier answer, and the result of each call."""
 
     text: str
     calls: tuple[ToolCall, ...]
-    results: Mapping[str, str]
+    results: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class Prompt:
 
     @property
     def size(self) -> int:
-        turns = (len(r.text) + sum(map(len, r.results.values())) for r in self.rounds)
+        turns = (len(r.text) + sum(map(len, r.results)) for r in self.rounds)
         return len(self.system) + len(self.user) + sum(turns)
 
 
@@ -123,12 +126,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Completion(Generic[T]):
-    """An answer. `output` is set when a type was asked for, `tool_calls` when the model wants tools first."""
+    """An answer. `output` is set when a type was asked for, `tool_calls` when the model wants tools first; `cut_off` when
+    it would have gone on, had the limit of tokens let it."""
 
     text: str
     record: Record
     output: T | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+    cut_off: bool = False
 
     @property
     def usage(self) -> Usage:
@@ -175,6 +180,7 @@ class ModelFailure(FluidcrewError):
         status: int | None = None,
         raw: str = "",
         problems: tuple[str, ...] = (),
+        at_work: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -183,6 +189,7 @@ class ModelFailure(FluidcrewError):
         self.status = status  # HTTP
         self.raw = raw  # the malformed answer
         self.problems = problems  # what is wrong with it, for a repair round
+        self.at_work = at_work  # the model was answering all the time: it was our patience that ended
         self.record: Record | None = None
 
     @property

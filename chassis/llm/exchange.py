@@ -32,14 +32,20 @@ class Exchange:
         return self._record(answer.model, usage, self.provider.price(answer.model, usage), now, self._warnings(answer))
 
     def failed(self, failure: ModelFailure, now: datetime) -> Record:
-        """A complete answer was paid for even if it is useless; of a broken one we know only what arrived."""
+        """A complete answer was paid for even if it is useless; of a broken one we know only what arrived; what was not
+        sent was not paid."""
         if self.answer is not None:
             return self.completed(self.answer, now)
-        if failure.kind not in SENT or (failure.kind in ("connection", "malformed") and not self.received):
+        if not self._was_at_work(failure.kind):
             return self._record(self.choice.model, Usage(), UNPAID, now, ())
         cost = Cost(None, "the answer was cut off, and with it what it cost")
         warning = "tokens are estimated from what was sent and received"
         return self._record(self.choice.model, self._estimated(self.received), cost, now, (warning,))
+
+    def _was_at_work(self, kind: FailureKind) -> bool:
+        if not self.ask.clearance.sent or kind not in SENT:
+            return False
+        return bool(self.received) or kind not in ("connection", "malformed")
 
     def _estimated(self, characters: int) -> Usage:
         return Usage(estimated_tokens(self.ask.prompt.size), estimated_tokens(characters), estimated=True)

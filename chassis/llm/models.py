@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from chassis.llm import catalog
 from chassis.llm.call import Completion, ModelChoice, ModelFailure, Prompt, Record, Tool
 from chassis.llm.catalog import LlmDescription
+from chassis.llm.departure import BeforeSending, Clearance
 from chassis.llm.exchange import Exchange
 from chassis.llm.patience import Patience, patiently
 from chassis.llm.provider import Answer, Ask, Provider, SignOfLife, TextPiece
@@ -61,6 +62,8 @@ class Models:
         timeout: float,
         max_tokens: int | None = None,
         tools: tuple[Tool, ...] = (),
+        tools_closed: bool = False,
+        before_sending: BeforeSending | None = None,
     ) -> Completion[T]: ...
 
     @overload
@@ -74,6 +77,8 @@ class Models:
         timeout: float,
         max_tokens: int | None = None,
         tools: tuple[Tool, ...] = (),
+        tools_closed: bool = False,
+        before_sending: BeforeSending | None = None,
     ) -> Completion[BaseModel]: ...
 
     async def complete(
@@ -86,8 +91,14 @@ class Models:
         timeout: float,
         max_tokens: int | None = None,
         tools: tuple[Tool, ...] = (),
+        tools_closed: bool = False,
+        before_sending: BeforeSending | None = None,
     ) -> Completion[Any]:
-        """One answer, or ModelFailure. `on_token` gets the text as it comes; cancelling closes the request at once."""
+        """One answer, or ModelFailure. `on_token` gets the text as it comes; cancelling closes the request at once.
+
+        `before_sending` is awaited at the very last moment, when the connection stands: as long as it does not return,
+        nothing is sent.
+        """
         provider = await self._provider(choice)
         ask = Ask(
             model=choice.model,
@@ -96,6 +107,8 @@ class Models:
             stream=on_token is not None,
             schema=schema_of(output) if output is not None else None,
             tools=tools,
+            tools_closed=tools_closed,
+            clearance=Clearance(before_sending),
         )
         exchange = Exchange(choice, ask, provider, self._clock(), time.perf_counter())
         with call_span(choice, provider.endpoint, ask.max_tokens) as span:
@@ -160,9 +173,14 @@ def _completion(exchange: Exchange, answer: Answer, output: type[BaseModel] | No
     text = exchange.text()
     if not answer.tool_calls:
         if not text.strip():
-            raise ModelFailure(
-                "malformed", f"{exchange.choice} gave an empty answer", problems=("the answer is empty",)
-            )
+            raise _empty(exchange, answer)
         if output is not None:
             value = read(answer.text, output, str(exchange.choice))
-    return Completion(text=text, record=exchange.completed(answer, now), output=value, tool_calls=answer.tool_calls)
+    return Completion(text, exchange.completed(answer, now), value, answer.tool_calls, answer.finish == "length")
+
+
+def _empty(exchange: Exchange, answer: Answer) -> ModelFailure:
+    message = f"{exchange.choice} gave an empty answer"
+    if answer.finish == "length":  # it has thought all its tokens away
+        message += f": it was cut off at {exchange.ask.max_tokens} tokens; raise LLM_MAX_OUTPUT_TOKENS"
+    return ModelFailure("malformed", message, problems=("the answer is empty",))

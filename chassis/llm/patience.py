@@ -23,7 +23,7 @@ class Patience:
         """What we wait for the next piece, and what to say when it does not come."""
         wanted, what = (self.first, "no first token") if pieces == 0 else (self.idle, "no further token")
         if left <= wanted:
-            return max(left, 0), f"no complete answer within {self.total:g} s"
+            return max(left, 0), f"no complete answer within {round(self.total, 2):g} s"
         return wanted, f"{what} within {wanted:g} s"
 
 
@@ -42,6 +42,7 @@ async def patiently(pieces: AsyncGenerator[Piece], patience: Patience, who: str)
             except TimeoutError:
                 if not limit.expired():
                     raise
-                raise ModelFailure("timeout", f"{who}: {complaint}") from None
+                at_work = count > 0 and clock() >= deadline
+                raise ModelFailure("timeout", f"{who}: {complaint}", at_work=at_work) from None
             count += 1
             yield piece

@@ -1,9 +1,14 @@
-"""What an answer costs: by our own price table, else by the published prices; otherwise unknown, which is not free."""
+"""What an answer costs: by our own price table, else by the published prices; otherwise unknown, which is not free.
+
+Its import takes 0.3 s: the adapters of paid providers make it, in their thread.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+
+import genai_prices
 
 from chassis.llm.call import Cost, Usage
 from chassis.llm.settings import Price
@@ -20,8 +25,6 @@ def cost_of(provider: str, endpoint: str, model: str, usage: Usage, table: Mappi
 
 
 def _published(provider: str, endpoint: str, model: str, usage: Usage) -> Cost:
-    import genai_prices  # 0.3 s: only those who call a paid provider pay for it
-
     tokens = genai_prices.Usage(
         input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens, cache_read_tokens=usage.cached_tokens
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from chassis.llm.call import Cost, Prompt, Tool, ToolCall, Usage
+from chassis.llm.departure import Clearance
 
 Finish = Literal["stop", "length", "tool_calls"]
 
@@ -21,7 +22,8 @@ class OutputSchema:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request to one model. With `stream` off the provider may answer in one piece."""
+    """One request to one model. With `stream` off the provider may answer in one piece. It leaves only with `clearance`;
+    with `tools_closed` the tools are named, as earlier rounds want it, but must not be asked for."""
 
     model: str
     prompt: Prompt
@@ -29,6 +31,8 @@ class Ask:
     stream: bool
     schema: OutputSchema | None = None
     tools: tuple[Tool, ...] = ()
+    tools_closed: bool = False
+    clearance: Clearance = field(default_factory=Clearance)
 
 
 @dataclass(frozen=True, slots=True)

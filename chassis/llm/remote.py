@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, Literal, Protocol
 
 import openai as openai_sdk
 from pydantic_ai.direct import model_request, model_request_stream
-from pydantic_ai.messages import (
-    ModelMessage,
-    ModelRequest,
-    ModelResponse,
-    ModelResponseStreamEvent,
-    PartDeltaEvent,
-    PartStartEvent,
-    SystemPromptPart,
-    TextPart,
-    TextPartDelta,
-    ToolCallPart,
-    ToolReturnPart,
-    UserPromptPart,
-)
+from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.models.ollama import OllamaModel
 from pydantic_ai.models.openai import OpenAIChatModel
@@ -31,16 +17,22 @@ from pydantic_ai.profiles import merge_profile
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.ollama import OllamaProvider
 from pydantic_ai.providers.openai import OpenAIProvider
-from pydantic_ai.settings import ModelSettings
-from pydantic_ai.tools import ToolDefinition
 
-from chassis.llm.call import Cost, ModelFailure, Prompt, ToolCall, Usage
+from chassis.llm.call import Cost, ModelFailure, Usage
+from chassis.llm.departure import HOOKS, cleared_by
 from chassis.llm.prices import cost_of
-from chassis.llm.provider import Answer, Ask, Finish, Piece, SignOfLife, TextPiece
+from chassis.llm.provider import Answer, Ask, Finish, Piece
 from chassis.llm.remote_errors import EXPECTED, Address, failure_from
+from chassis.llm.remote_messages import (
+    arguments_of,
+    definition,
+    messages_of,
+    piece_of,
+    settings_of,
+    tool_call_of,
+    usage_of,
+)
 from chassis.llm.settings import LlmSettings, Price, revealed, without_credentials
-from chassis.llm.structured import decode
-from chassis.llm.text import clean
 
 NO_KEY = "no-key"  # the SDK wants one, a server of one's own may not
 ANSWER_TOOL = "final_result"
@@ -77,6 +69,12 @@ class RemoteProvider:
         self._model = model
         self._mode = mode
         self._prices = prices
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """What the SDKs and the price list load with their first use is loaded now, in the thread that builds us."""
+        self._model("any")
+        self.price("any", Usage())
 
     async def answer(self, ask: Ask) -> AsyncGenerator[Piece]:
         try:
@@ -85,15 +83,18 @@ class RemoteProvider:
                     async for piece in pieces:
                         yield piece
             else:
-                response = await model_request(**self._request(ask), instrument=False)
+                with cleared_by(ask.clearance):
+                    response = await model_request(**self._request(ask), instrument=False)
                 yield self._answer(ask, response)
         except EXPECTED as error:
             raise failure_from(error, self._address, ask.model) from error
 
     async def _streamed(self, ask: Ask) -> AsyncGenerator[Piece]:
-        async with model_request_stream(**self._request(ask), instrument=False) as stream:
+        async with AsyncExitStack() as stack:
+            with cleared_by(ask.clearance):  # no yield in here: a generator must not leave its mark on its caller
+                stream = await stack.enter_async_context(model_request_stream(**self._request(ask), instrument=False))
             async for event in stream:
-                yield _piece(event)
+                yield piece_of(event)
             response = stream.get()
             if response.finish_reason is None:
                 broken = f"the connection to {self.name} at {self.endpoint} ended before the answer was complete"
@@ -104,20 +105,20 @@ class RemoteProvider:
         model = self._model(ask.model)
         return {
             "model": model,
-            "messages": _messages(ask.prompt),
-            "model_settings": ModelSettings(max_tokens=ask.max_tokens),
+            "messages": messages_of(ask.prompt),
+            "model_settings": settings_of(ask),
             "model_request_parameters": self._parameters(ask, model),
         }
 
     def _parameters(self, ask: Ask, model: Model) -> ModelRequestParameters:
-        tools = [_definition(t.name, t.parameters, t.description) for t in ask.tools]
+        tools = [definition(t.name, t.parameters, t.description) for t in ask.tools]
         if ask.schema is None:
             return ModelRequestParameters(function_tools=tools)
         schema = dict(ask.schema.schema)
         if self._mode == "native" and model.profile.get("supports_json_schema_output"):
             wanted = OutputObjectDefinition(json_schema=schema, name=ask.schema.name)
             return ModelRequestParameters(function_tools=tools, output_mode="native", output_object=wanted)
-        answer = _definition(ANSWER_TOOL, schema, f"Give the final answer as a {ask.schema.name}.", kind="output")
+        answer = definition(ANSWER_TOOL, schema, f"Give the final answer as a {ask.schema.name}.", kind="output")
         return ModelRequestParameters(
             function_tools=tools, output_mode="tool", output_tools=[answer], allow_text_output=False
         )
@@ -126,14 +127,14 @@ class RemoteProvider:
         if response.finish_reason == "content_filter":
             raise ModelFailure("filtered", f"{self.name} filtered the answer: reword the prompt or use another model")
         calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
-        answers = [_arguments(part) for part in calls if part.tool_name == ANSWER_TOOL]
+        answers = [arguments_of(part) for part in calls if ask.schema and part.tool_name == ANSWER_TOOL]
         text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
         return Answer(
-            text=answers[0] if answers and ask.schema else text,
-            usage=_usage(response),
+            text=answers[0] if answers else text,
+            usage=usage_of(response),
             model=response.model_name or ask.model,
             finish=FINISH.get(response.finish_reason, "stop"),
-            tool_calls=() if answers else tuple(_tool_call(part, self._address) for part in calls),
+            tool_calls=() if answers else tuple(tool_call_of(part) for part in calls),
         )
 
     def price(self, model: str, usage: Usage) -> Cost:
@@ -143,61 +144,13 @@ class RemoteProvider:
         await self._client.close()
 
 
-def _definition(
-    name: str, schema: Mapping[str, Any], description: str, kind: Literal["function", "output"] = "function"
-) -> ToolDefinition:
-    return ToolDefinition(name=name, parameters_json_schema=dict(schema), description=description, kind=kind)
-
-
-def _messages(prompt: Prompt) -> list[ModelMessage]:
-    system = [SystemPromptPart(prompt.system)] if prompt.system else []
-    messages: list[ModelMessage] = [ModelRequest(parts=[*system, UserPromptPart(prompt.user)])]
-    for done in prompt.rounds:
-        calls = [ToolCallPart(call.name, dict(call.arguments), call.id) for call in done.calls]
-        messages.append(ModelResponse(parts=[*([TextPart(done.text)] if done.text else []), *calls]))
-        results = [ToolReturnPart(call.name, done.results[call.id], call.id) for call in done.calls]
-        messages.append(ModelRequest(parts=results))
-    return messages
-
-
-def _piece(event: ModelResponseStreamEvent) -> Piece:
-    if isinstance(event, PartStartEvent) and isinstance(event.part, TextPart):
-        return TextPiece(event.part.content)
-    if isinstance(event, PartDeltaEvent):
-        if isinstance(event.delta, TextPartDelta):
-            return TextPiece(event.delta.content_delta)
-        return SignOfLife(len(str(getattr(event.delta, "args_delta", None) or "")))
-    return SignOfLife()
-
-
-def _usage(response: ModelResponse) -> Usage | None:
-    counted = response.usage
-    if not counted.input_tokens and not counted.output_tokens:
-        return None
-    return Usage(counted.input_tokens, counted.output_tokens, cached_tokens=counted.cache_read_tokens)
-
-
-def _arguments(part: ToolCallPart) -> str:
-    """As the model wrote them; `args_as_json_str` would hide what is not valid."""
-    return part.args if isinstance(part.args, str) else json.dumps(part.args or {})
-
-
-def _tool_call(part: ToolCallPart, address: Address) -> ToolCall:
-    raw = _arguments(part)
-    try:
-        arguments = decode(raw)
-    except (ValueError, RecursionError) as error:
-        arguments = error
-    if not isinstance(arguments, dict):
-        problem = f"the arguments of tool {part.tool_name} are no JSON object"
-        raise ModelFailure("malformed", f"{address.provider}: {problem}", raw=clean(raw), problems=(problem,))
-    return ToolCall(clean(part.tool_call_id), clean(part.tool_name), arguments)
-
-
 def _openai_client(settings: LlmSettings, base_url: str, key: str | None) -> openai_sdk.AsyncOpenAI:
     # No read timeout: Patience watches the pieces, and a model may think for long before the first.
     timeout = openai_sdk.Timeout(None, connect=settings.llm_connect_timeout_s)
-    return openai_sdk.AsyncOpenAI(base_url=base_url, api_key=key or NO_KEY, max_retries=0, timeout=timeout)
+    http = openai_sdk.DefaultAsyncHttpxClient(event_hooks=HOOKS)
+    return openai_sdk.AsyncOpenAI(
+        base_url=base_url, api_key=key or NO_KEY, max_retries=0, timeout=timeout, http_client=http
+    )
 
 
 def openai(settings: LlmSettings) -> RemoteProvider:
@@ -238,6 +191,7 @@ def anthropic(settings: LlmSettings) -> RemoteProvider:
         api_key=revealed(settings.anthropic_api_key) or NO_KEY,
         max_retries=0,
         timeout=anthropic_sdk.Timeout(None, connect=settings.llm_connect_timeout_s),
+        http_client=anthropic_sdk.DefaultAsyncHttpxClient(event_hooks=HOOKS),
     )
     provider = AnthropicProvider(anthropic_client=client)
     endpoint = without_credentials(settings.anthropic_base_url)

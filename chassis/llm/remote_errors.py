@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import httpx2
 from pydantic_ai.exceptions import (
@@ -21,10 +22,13 @@ from pydantic_ai.exceptions import (
 )
 
 from chassis.llm.call import FailureKind, ModelFailure
+from chassis.llm.reset_times import reset_in
 from chassis.llm.text import clean
 
 #: What a call may end with; anything else is a bug and stays one. JSON and pydantic errors are ValueErrors.
 EXPECTED = (ModelAPIError, UnexpectedModelBehavior, httpx2.TransportError, httpx2.InvalidURL, ValueError)
+
+TOO_MANY_REQUESTS = 429
 
 BY_STATUS: Mapping[int, FailureKind] = {
     401: "unauthorized",
@@ -33,7 +37,7 @@ BY_STATUS: Mapping[int, FailureKind] = {
     408: "timeout",
     409: "server_error",
     425: "server_error",
-    429: "rate_limited",
+    TOO_MANY_REQUESTS: "rate_limited",
 }
 
 
@@ -73,11 +77,13 @@ def _from_status(error: ModelHTTPError, address: Address, model: str) -> ModelFa
 
 
 def _retry_after(error: ModelHTTPError) -> float | None:
-    """pydantic-ai reads whole seconds and dates; some servers send fractions."""
+    """pydantic-ai reads whole seconds and dates; some servers send fractions, or only when their limits are reset."""
     if error.retry_after is not None:
         return max(error.retry_after, 0.0)
-    fraction = re.fullmatch(r"\d+\.\d+", (error.headers or {}).get("retry-after", "").strip())
-    return float(fraction[0]) if fraction else None
+    headers = error.headers or {}
+    if fraction := re.fullmatch(r"\d+\.\d+", headers.get("retry-after", "").strip()):
+        return float(fraction[0])
+    return reset_in(headers, datetime.now(UTC)) if error.status_code == TOO_MANY_REQUESTS else None
 
 
 def _kind(error: ModelHTTPError) -> FailureKind:

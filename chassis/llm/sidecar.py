@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from chassis.llm.call import Completion, Cost, ModelFailure, Prompt, Record, Usage
+from chassis.llm.call import Completion, Cost, ModelFailure, Prompt, Record, ToolRound, Usage
 from chassis.llm.text import clean
 from contracts.sidecar import MAX_PROMPT, PROVIDERS, VERSION, check
 
@@ -35,7 +36,7 @@ def sidecar_for(
         raise InvalidSidecar("the failure carries no record: it did not come from Models.complete")
     document = {
         **_head(record),
-        "prompts": {"system": truncated(prompt.system), "user": truncated(prompt.user)},
+        "prompts": _prompts(prompt),
         "timestamps": {"started_at": _time(record.started_at), "ended_at": _time(record.ended_at)},
         "run_id": str(run_id),
         "node_id": str(node_id),
@@ -65,6 +66,23 @@ def _head(record: Record) -> dict[str, Any]:
         "usage": _usage(record.usage),
         "cost": _cost(record.cost),
     }
+
+
+def _prompts(prompt: Prompt) -> dict[str, Any]:
+    """Of the rounds with tools only the latest: those before are in the sidecars of the calls before."""
+    messages = _round(prompt.rounds[-1]) if prompt.rounds else None
+    return {
+        "system": truncated(prompt.system),
+        "user": truncated(prompt.user),
+        **_optional(messages=messages),
+    }
+
+
+def _round(done: ToolRound) -> list[dict[str, Any]]:
+    calls = [{"name": c.name, "arguments": truncated(json.dumps(c.arguments, ensure_ascii=False))} for c in done.calls]
+    asked = {"role": "assistant", "content": truncated(done.text), "tool_calls": calls}
+    results = zip(done.calls, done.results, strict=True)
+    return [asked, *({"role": "tool", "name": c.name, "content": truncated(result)} for c, result in results)]
 
 
 def _usage(usage: Usage) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from chassis.llm.call import Completion, ModelChoice, ModelFailure, Prompt, Tool, ToolRound
+from chassis.llm.call import Completion, ModelChoice, ModelFailure, Prompt
 from chassis.llm.models import Models
 from chassis.llm.settings import LlmSettings
 from chassis.testing.fake_behaviour import Behaviour
@@ -362,19 +362,6 @@ async def test_structured_output_is_cleaned_too(models: Models, fake_openai: Fak
     fake_openai.script(Behaviour(raw_output='{"score": 1, "comment": "a\\u0000b\\ud800c"}'))
     done = await models.complete(OPENAI, HELLO, output=Verdict, timeout=10)
     assert done.output == Verdict(score=1, comment="ab\N{REPLACEMENT CHARACTER}c")
-
-
-async def test_a_tool_is_asked_for_run_by_the_caller_and_answered(models: Models, fake_openai: FakeOpenAI) -> None:
-    weather = Tool("weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
-    prompt = Prompt("", 'tool:weather:{"city": "Lyon"}')
-    asked = await models.complete(OPENAI, prompt, tools=(weather,), timeout=10)
-    (call,) = asked.tool_calls
-    assert (call.name, dict(call.arguments)) == ("weather", {"city": "Lyon"})
-    told = Prompt("", prompt.user, (ToolRound(asked.text, asked.tool_calls, {call.id: "sunny"}),))
-    done = await models.complete(OPENAI, told, tools=(weather,), timeout=10)
-    assert "the tool said sunny" in done.text
-    assert done.tool_calls == ()
-    assert len(fake_openai.calls) == 2, "each is one request, with a sidecar of its own"
 
 
 async def test_many_calls_at_once_share_one_client(models: Models, fake_openai: FakeOpenAI) -> None:

@@ -36,6 +36,7 @@ class DemoProvider:
         self._delay = settings.llm_demo_token_delay_ms / 1000
 
     async def answer(self, ask: Ask) -> AsyncGenerator[Piece]:
+        await ask.clearance()
         brief = read(clean(ask.prompt.system), clean(ask.prompt.user))
         text = structured(ask.schema, brief) if ask.schema else prose.write(brief)
         allowed = text[: ask.max_tokens * 4]
