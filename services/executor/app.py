@@ -2,44 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from chassis.llm.models import Models
 from chassis.llm.settings import LlmSettings
+from chassis.llm.warming import warm_up
 from chassis.postgres import connect
 from chassis.service import Chassis
-from contracts.executor import ControlRun, DescribeLlm, GetNode, GetRun, ListNodes, ListRuns, StartRun
+from contracts.catalog import TOOLS
+from contracts.tool import UseTool
+from services.executor.domain.weather import Rules
 from services.executor.engine.engine import Engine, Limits
 from services.executor.engine.runner import Runner
 from services.executor.engine.store import COMMITTER_SETTINGS
+from services.executor.engine.toolbox import Toolbox
+from services.executor.engine.weather.calls import Calls
+from services.executor.engine.weather.gate import Doorman
+from services.executor.engine.weather.routes import Routes
+from services.executor.engine.weather.station import Station
+from services.executor.engine.weather.view import View
 from services.executor.handlers import Executor
+from services.executor.providers import Providers
+from services.executor.reconciling.reconciler import Reconciler
+from services.executor.retention.rules import register as register_retention
 from services.executor.settings import ExecutorSettings
+from services.executor.steering.handlers import Steering
 from services.executor.store import RunStore
+from services.executor.subscribers import subscribe
+
+PROBE_SLACK_SECONDS = 10.0  # what a probe may take beyond connecting and its first token
 
 
-async def build(chassis: Chassis) -> None:
+async def build(chassis: Chassis, tools: Sequence[type[UseTool]] = TOOLS) -> None:
     settings: ExecutorSettings = chassis.settings
-    models = Models(LlmSettings())
-    runner = Runner(chassis.pool, models, chassis.blobs, chassis.bus, node_timeout=settings.node_timeout_s)
+    llm = LlmSettings.load()
+    models = Models(llm)
+    station = _station(chassis, settings, llm)
+    await station.load()  # before anything starts: an open circuit must not be run into
+    runner = Runner(
+        chassis.pool,
+        models,
+        Calls(models, station),
+        chassis.blobs,
+        chassis.bus,
+        Toolbox(chassis.bus, tools),
+        node_timeout=settings.node_timeout_s,
+        rounds=settings.tool_rounds,
+    )
     committer_connection = partial(
         connect, settings.database_url.get_secret_value(), chassis.name, **COMMITTER_SETTINGS
     )
-    engine = Engine(chassis.pool, committer_connection, chassis.relay, runner.perform, _limits(settings))
-    executor = Executor(chassis.uow, RunStore(chassis.pool), chassis.bus, models)
-
-    chassis.bus.serve(StartRun, executor.start_run)
-    chassis.bus.serve(ControlRun, executor.control_run)
-    chassis.bus.serve(GetRun, executor.get_run)
-    chassis.bus.serve(ListRuns, executor.list_runs)
-    chassis.bus.serve(GetNode, executor.get_node)
-    chassis.bus.serve(ListNodes, executor.list_nodes)
-    chassis.bus.serve(DescribeLlm, executor.describe_llm)
-    chassis.bus.on_signal("executor", "run", engine.hear)
+    doorman = Doorman(station, Routes(models, llm.llm_fallbacks))
+    engine = Engine(chassis.pool, committer_connection, chassis.relay, runner.perform, doorman, _limits(settings))
+    executor = Executor(chassis.uow, RunStore(chassis.pool), chassis.bus, models, engine.look_around)
+    reconciler = Reconciler(
+        chassis.pool, chassis.uow, chassis.bus, every=settings.reconcile_s, stall=settings.stall_seconds
+    )
+    providers = Providers(chassis.pool, models)
+    subscribe(chassis.bus, executor, Steering(chassis.uow, chassis.bus), providers, engine, station)
+    chassis.background("weather", station.run)
     chassis.background("engine", engine.run)
+    chassis.background("reconciler", reconciler.run)
+    register_retention(chassis.retention, chassis.blobs, settings)
+    chassis.background("models", partial(warm_up, models))
     chassis.health.add("lease", engine.check)
     chassis.on_drain(engine.drain)
     chassis.on_drain(runner.drain)
+    chassis.on_drain(station.drain)
     chassis.on_drain(models.aclose)
+
+
+def _station(chassis: Chassis, settings: ExecutorSettings, llm: LlmSettings) -> Station:
+    rules = Rules(
+        probe=settings.weather_probe_s,
+        first_rest=settings.weather_first_rest_s,
+        longest_rest=settings.weather_longest_rest_s,
+        patience=llm.llm_connect_timeout_s + llm.llm_first_token_timeout_s + PROBE_SLACK_SECONDS,
+    )
+    view = View(settings.concurrency)
+    return Station(chassis.pool, chassis.uow, chassis.bus, view, rules, poll=settings.poll_s)
 
 
 def _limits(settings: ExecutorSettings) -> Limits:

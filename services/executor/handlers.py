@@ -1,10 +1,10 @@
-"""Answers the executor's requests. Orders commit rows and ring; only a run's owner moves it."""
+"""Starts runs and answers questions about them. Orders to those that exist are in steering/."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from uuid import UUID
+from uuid import uuid4
 
 from chassis.bus import Bus
 from chassis.context import Context, current_traceparent
@@ -14,7 +14,6 @@ from chassis.postgres import Connection
 from chassis.unit_of_work import UnitOfWork
 from contracts.errors import Code, Rejection
 from contracts.executor import (
-    ControlRun,
     DescribeLlm,
     GetNode,
     GetRun,
@@ -24,42 +23,55 @@ from contracts.executor import (
     Node,
     NodeDetail,
     Run,
-    RunAction,
-    RunControlled,
     RunDetail,
     RunNode,
-    RunQueued,
     RunStartedAnswer,
-    RunStatus,
     StartRun,
 )
 from contracts.page import Page
 from contracts.plan import NodeKind
-from services.executor import store
-from services.executor.domain.control import ASKED_FOR, WANTS, judge
+from contracts.run_control import ExplainWaiting, GetRuntime, Runtime, WaitingFor
+from contracts.run_facts import RunQueued
 from services.executor.domain.graph import check
+from services.executor.domain.waiting import explained
+from services.executor.explaining import store as explaining
+from services.executor.starting import results
+from services.executor.starting import store as starting
 from services.executor.store import RunStore
 
 
 class Executor:
-    def __init__(self, uow: UnitOfWork, runs: RunStore, bus: Bus, models: Models) -> None:
+    """`on_new_run` is called when a run is committed that an executor should take up."""
+
+    def __init__(
+        self, uow: UnitOfWork, runs: RunStore, bus: Bus, models: Models, on_new_run: Callable[[], None]
+    ) -> None:
         self._uow = uow
         self._runs = runs
         self._bus = bus
         self._models = models
+        self._on_new_run = on_new_run
 
     # orders
 
     async def start_run(self, request: StartRun, context: Context) -> RunStartedAnswer:
         """Raises Rejection(run_active) with the active run's id, or Rejection(invalid)."""
         _check(request)
-        nodes = [self._settled(_folded(node, request)) for node in request.nodes]
+        specs = {uuid4(): self._settled(_folded(n, request)).model_dump(mode="json") for n in request.nodes}
         story = replace(context, causation_id=str(request.command_id), traceparent=_trace(context))
         async with self._uow.order(request, context) as tx:
-            if await self._is_new(tx.conn, request, nodes, story):
-                tx.publish(_queued(request))
-                tx.after_commit(lambda: self._ring(request.run_id))
+            earlier = await results.source(tx.conn, request)
+            if await _is_new(tx.conn, request, story):
+                reused = await results.taken_over(tx.conn, request, earlier, specs.values())
+                await starting.insert_nodes(tx.conn, request, specs, reused)
+                tx.publish(_queued(request), *results.told(request, specs, reused))
+                tx.after_commit(self._begin)
             return tx.answer(RunStartedAnswer(run_id=request.run_id))
+
+    async def _begin(self) -> None:
+        """Here at once, without the way over the bus; the others look a little later whether it was taken."""
+        self._on_new_run()
+        await self._bus.ring("queued")
 
     def _settled(self, node: RunNode) -> RunNode:
         """With provider and model named: a run that is taken up after a restart must not change them on its way."""
@@ -70,40 +82,6 @@ class Executor:
         except ModelFailure:
             return node  # its attempt fails with the reason
         return node.model_copy(update={"llm_backend": choice.provider, "llm_model": choice.model})
-
-    async def _is_new(
-        self, connection: Connection, request: StartRun, nodes: Sequence[RunNode], story: Context
-    ) -> bool:
-        """False when the run is there already: whoever asks again under another command id means the same run."""
-        for _ in range(3):  # the run that was in the way may end before we can name it
-            if await store.insert_run(connection, request, nodes, story):
-                return True
-            if await store.exists(connection, request.company, request.run_id):
-                return False
-            if (active := await store.active_run(connection, request.company, request.task_id)) is not None:
-                raise Rejection(Code.RUN_ACTIVE, f"run {active} of this task is still active", run_id=str(active))
-        raise Rejection(Code.INVALID, f"the run id {request.run_id} is taken; send a fresh UUID")
-
-    async def control_run(self, request: ControlRun, context: Context) -> RunControlled:
-        """Raises Rejection(not_found), (illegal_state) or (nothing_to_skip)."""
-        action, skipping = request.action, request.action is RunAction.SKIP_FAILED_AND_RESUME
-        async with self._uow.order(request, context) as tx:
-            standing = await store.lock_run(tx.conn, request.company, request.run_id)
-            if standing is None:
-                raise Rejection(Code.NOT_FOUND, f"there is no run {request.run_id}")
-            failed = await store.failed_nodes(tx.conn, request.run_id) if skipping else []
-            state = RunStatus.RUNNING if standing.reopening else standing.status
-            if judge(action, state, standing.wanted, len(failed)):
-                await store.leave_order(tx.conn, request.run_id, action, WANTS[action])
-                tx.after_commit(lambda: self._ring(request.run_id))
-            return tx.answer(
-                RunControlled(
-                    status=ASKED_FOR[action], actual=standing.status, wanted=WANTS[action], skipped_nodes=failed
-                )
-            )
-
-    async def _ring(self, run_id: UUID) -> None:
-        await self._bus.ring("run", str(run_id).encode())
 
     # questions
 
@@ -128,8 +106,28 @@ class Executor:
             items, total = await self._runs.list_nodes(moment, request)
         return Page(items=items, total=total)
 
+    async def explain_waiting(self, request: ExplainWaiting, _: Context) -> WaitingFor:
+        async with self._runs.snapshot() as moment:
+            return explained(await explaining.scene(moment, request.company, request.run_id))
+
+    async def get_runtime(self, request: GetRuntime, _: Context) -> Runtime:
+        async with self._runs.snapshot() as moment:
+            return await explaining.runtime(moment, request.company, request.run_id)
+
     async def describe_llm(self, _: DescribeLlm, __: Context) -> LlmConfig:
         return LlmConfig.model_validate(self._models.describe().model_dump())
+
+
+async def _is_new(connection: Connection, request: StartRun, story: Context) -> bool:
+    """False when the run is there already: whoever asks again under another command id means the same run."""
+    for _ in range(3):  # the run that was in the way may end before we can name it
+        if await starting.insert_run(connection, request, story):
+            return True
+        if await starting.exists(connection, request.company, request.run_id):
+            return False
+        if (active := await starting.active_run(connection, request.company, request.task_id)) is not None:
+            raise Rejection(Code.RUN_ACTIVE, f"run {active} of this task is still active", run_id=str(active))
+    raise Rejection(Code.INVALID, f"the run id {request.run_id} is taken; send a fresh UUID")
 
 
 def _queued(request: StartRun) -> RunQueued:

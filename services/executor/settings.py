@@ -16,7 +16,14 @@ class ExecutorSettings(ServiceSettings):
     concurrency: int = Field(default=16, ge=1, le=1000)  # model calls at once
     most_runs: int = Field(default=256, ge=1, le=10_000)  # runs owned at once
     node_timeout_s: float = Field(default=300, gt=0, le=86_400)
+    tool_rounds: int = Field(default=8, ge=0, le=100)  # how often an attempt may go back to its model with results
+    weather_probe_s: float = Field(default=10, gt=0, le=3600)  # between looks whether a provider that is out is back
+    weather_first_rest_s: float = Field(default=1, gt=0, le=3600)  # when it says "too many" and not until when; doubles
+    weather_longest_rest_s: float = Field(default=15, gt=0, le=3600)
     lease_s: float = Field(default=10, ge=0.5, le=300)
     poll_s: float = Field(default=1, ge=0.02, le=60)
     quiet_s: float = Field(default=30, ge=0, le=3600)
     drain_s: float = Field(default=5, ge=0, le=600)
+    reconcile_s: float = Field(default=5, ge=0.02, le=3600)
+    stall_seconds: float = Field(default=900, gt=0, le=86_400)  # a run in which nothing moves for so long is told of
+    retention_runs_days: float = Field(default=90, gt=0, validation_alias="RETENTION_RUNS_DAYS")

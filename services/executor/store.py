@@ -1,41 +1,36 @@
-"""The SQL of orders and questions: starts and controls runs, and reads them. What moves runs is in engine/store.py."""
+"""The SQL of questions. Runs are started in starting/, steered in steering/ and moved in engine/."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
-from datetime import timedelta
-from typing import Any, NamedTuple
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID
 
 import asyncpg
 
-from chassis.context import Context
 from chassis.postgres import Connection, Pool
 from contracts.errors import Code, Rejection
 from contracts.executor import (
+    Control,
     ListNodes,
     ListRuns,
     Node,
     NodeDetail,
     Run,
-    RunAction,
-    RunNode,
-    RunStatus,
     RunSummary,
-    StartRun,
     Usage,
-    Wanted,
 )
-from contracts.plan import Gate
 from services.executor.domain.facts import money
 
-RUN = """id, company_id, project_id, task_id, plan_id, title, status, wanted, pause_reasons, gate, dry_run, error,
-    request_id, meta, created_at, started_at, ended_at"""
+CONTROL = """wanted, control_asked_at, control_by, control_mode, control_effective_at,
+    case when control_asked_at is not null and control_effective_at is null and wanted <> 'run'
+         then (select count(*) from nodes where run_id = runs.id and nodes.status = 'running') else 0 end as finishing"""
+RUN = f"""id, company_id, project_id, task_id, plan_id, title, status, pause_reasons, gate, dry_run, error,
+    request_id, meta, created_at, started_at, ended_at, reuses_run_id, {CONTROL}"""
 NODE = """id, run_id, key, title, status, role, spec->>'agent_id' as agent_id, checksum, deps, attempt, error, model,
     prompt_tokens, completion_tokens, requests, cost_usd, left(output, 2000) as output_preview, output_size, due_at,
-    started_at, ended_at, created_at, updated_at,
+    started_at, ended_at, created_at, updated_at, pause_reasons, reused_from,
     coalesce(duration_ms, (extract(epoch from ended_at - started_at) * 1000)::int) as duration_ms"""
 
 RUN_ORDERS = {n: n for n in ("created_at", "started_at", "ended_at", "status")} | {"title": "lower(title)"}
@@ -44,80 +39,9 @@ NODE_ORDERS = {n: n for n in ("key", "status", "role", "created_at", "updated_at
 }
 
 
-class Standing(NamedTuple):
-    status: RunStatus
-    wanted: Wanted
-    reopening: bool  # it has failed, and an order that makes it go on waits for its owner
-
-
-async def insert_run(connection: Connection, request: StartRun, nodes: Sequence[RunNode], context: Context) -> bool:
-    """False when it conflicts with another run: itself, or an active one of the same task."""
-    timeout = timedelta(seconds=request.timeout_s) if request.timeout_s is not None else None
-    inserted = await connection.fetchval(
-        """insert into runs (id, company_id, project_id, task_id, plan_id, plan_version, title, gate, dry_run, meta,
-               timeout, time_left, context, request_id, wake_at)
-           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, clock_timestamp())
-           on conflict do nothing returning true""",
-        request.run_id, request.company, request.project, request.task_id, request.plan_id, request.plan_version,
-        request.title, request.gate or Gate.OFF, request.dry_run, request.meta, timeout, asdict(context),
-        context.request_id,
-    )  # fmt: skip
-    if inserted:
-        await _insert_nodes(connection, request, nodes)
-    return bool(inserted)
-
-
-async def _insert_nodes(connection: Connection, request: StartRun, nodes: Sequence[RunNode]) -> None:
-    specs = [node.model_dump(mode="json") for node in nodes]
-    await connection.execute(
-        """insert into nodes (id, run_id, company_id, key, position, title, role, spec, deps)
-           select x.id, $1, $2, x.spec->>'key', x.position, x.spec->>'title', x.spec->>'role', x.spec,
-                  array(select jsonb_array_elements_text(x.spec->'deps'))
-           from unnest($3::uuid[], $4::jsonb[]) with ordinality as x (id, spec, position)""",
-        request.run_id, request.company, [uuid4() for _ in nodes], specs,
-    )  # fmt: skip
-
-
-async def active_run(connection: Connection, company: str, task_id: UUID | None) -> UUID | None:
-    found: UUID | None = await connection.fetchval(
-        """select id from runs
-           where company_id = $1 and task_id = $2 and status in ('queued', 'running', 'paused')""",
-        company, task_id,
-    )  # fmt: skip
-    return found
-
-
-async def exists(connection: Connection, company: str, run_id: UUID) -> bool:
-    return bool(await connection.fetchval("select true from runs where id = $1 and company_id = $2", run_id, company))
-
-
-async def lock_run(connection: Connection, company: str, run_id: UUID) -> Standing | None:
-    """Nobody else gives the run an order, and its owner takes none, until this transaction ends."""
-    row = await connection.fetchrow(
-        "select status, wanted from runs where id = $1 and company_id = $2 for update", run_id, company
-    )
-    if row is None:
-        return None
-    reopening = row["status"] == RunStatus.FAILED and await connection.fetchval(
-        "select exists (select from signals where run_id = $1 and kind = 'skip_failed_and_resume')", run_id
-    )
-    return Standing(RunStatus(row["status"]), Wanted(row["wanted"]), reopening)
-
-
-async def failed_nodes(connection: Connection, run_id: UUID) -> list[str]:
-    rows = await connection.fetch(
-        "select key from nodes where run_id = $1 and status = 'failed' order by position", run_id
-    )
-    return [row["key"] for row in rows]
-
-
-async def leave_order(connection: Connection, run_id: UUID, action: RunAction, wanted: Wanted) -> None:
-    """For the run's owner, or for whoever claims it: `wake_at` keeps it from being slept over."""
-    await connection.execute("insert into signals (run_id, kind) values ($1, $2)", run_id, action)
-    await connection.execute(
-        "update runs set wanted = $2, wake_at = clock_timestamp(), updated_at = clock_timestamp() where id = $1",
-        run_id, wanted,
-    )  # fmt: skip
+async def control_of(connection: Connection, run_id: UUID) -> Control | None:
+    row = await connection.fetchrow(f"select {CONTROL} from runs where id = $1", run_id)
+    return _control(row) if row else None
 
 
 class RunStore:
@@ -139,7 +63,7 @@ class RunStore:
         row = await connection.fetchrow(f"select {RUN} from runs where id = $1 and company_id = $2", run_id, company)
         if row is None:
             raise Rejection(Code.NOT_FOUND, f"there is no run {run_id}")
-        return Run(**dict(row))
+        return _run(row)
 
     async def summary(self, connection: Connection, run: Run) -> RunSummary:
         row = await connection.fetchrow(
@@ -190,7 +114,7 @@ class RunStore:
         rows = await connection.fetch(
             f"select {RUN} {filters} order by {order}, id limit $7 offset $8", *given, q.limit, q.offset
         )
-        return [Run(**dict(row)) for row in rows], await connection.fetchval(f"select count(*) {filters}", *given)
+        return [_run(row) for row in rows], await connection.fetchval(f"select count(*) {filters}", *given)
 
     async def list_nodes(self, connection: Connection, q: ListNodes) -> tuple[list[Node], int]:
         filters = """from nodes where company_id = $1 and run_id = $2
@@ -205,6 +129,23 @@ class RunStore:
             f"select {NODE} {filters} order by {order}, position limit $8 offset $9", *given, q.limit, q.offset
         )
         return [Node(**_node(row)) for row in rows], await connection.fetchval(f"select count(*) {filters}", *given)
+
+
+def _control(row: asyncpg.Record) -> Control | None:
+    if row["control_asked_at"] is None:
+        return None
+    return Control(
+        wanted=row["wanted"],
+        asked_at=row["control_asked_at"],
+        asked_by=row["control_by"],
+        mode=row["control_mode"],
+        effective_at=row["control_effective_at"],
+        finishing=row["finishing"],
+    )
+
+
+def _run(row: asyncpg.Record) -> Run:
+    return Run(**dict(row), control=_control(row))
 
 
 def _node(row: asyncpg.Record) -> dict[str, Any]:

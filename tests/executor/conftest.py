@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -12,11 +14,13 @@ from pydantic import BaseModel
 
 from chassis.context import Context
 from chassis.keeper import Keeper
-from chassis.service import Chassis, running
+from chassis.service import Build, Chassis, running
 from chassis.settings import ServiceSettings
 from chassis.testing.eventually import eventually
 from chassis.testing.fake_openai import FakeOpenAI
+from chassis.testing.outbox_table import FACT
 from chassis.testing.servers import Database, NatsServer
+from contracts.errors import Rejection
 from contracts.executor import (
     ControlRun,
     GetRun,
@@ -29,6 +33,7 @@ from contracts.executor import (
     StartRun,
 )
 from contracts.message import Request
+from contracts.tool import UseTool
 from services.executor.app import build
 from services.executor.settings import ExecutorSettings
 
@@ -48,6 +53,12 @@ def noop(key: str, *deps: str) -> RunNode:
     return RunNode(key=key, title=f"Node {key}", deps=list(deps), kind="noop")
 
 
+async def refusal(asking: Awaitable[object]) -> Rejection:
+    with pytest.raises(Rejection) as refused:
+        await asking
+    return refused.value
+
+
 class World:
     """The outside: the gateway's place on the bus, and as many executors as the test starts."""
 
@@ -57,8 +68,13 @@ class World:
         self.nats = nats
         self.client: Chassis | None = None
 
-    def executor(self, **fields: Any) -> AbstractAsyncContextManager[Chassis]:
-        return running("executor", self._settings(ExecutorSettings, "executor", **(QUICK | fields)), build)
+    def executor(self, tools: Sequence[type[UseTool]] = (), **fields: Any) -> AbstractAsyncContextManager[Chassis]:
+        settings = self._settings(ExecutorSettings, "executor", **(QUICK | fields))
+        return running("executor", settings, partial(build, tools=tools))
+
+    def owner(self, build: Build, name: str = "planner") -> AbstractAsyncContextManager[Chassis]:
+        """Another service, such as one that runs tools."""
+        return running(name, self._settings(ServiceSettings, name), build)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[World]:
@@ -98,10 +114,18 @@ class World:
 
     async def facts(self, run_id: UUID) -> list[str]:
         """The types of what was told about a run, in order, from the outbox."""
+        rows = await self.rows(f"select {FACT} as type from outbox where story = $1 order by sequence", str(run_id))
+        return [row["type"] for row in rows]
+
+    async def fact(self, run_id: UUID, type_name: str) -> dict[str, Any]:
+        """The latest fact of this type, from the outbox."""
         rows = await self.rows(
-            "select headers->>'ce-type' as type from outbox where story = $1 order by sequence", str(run_id)
+            f"select body from outbox where story = $1 and 'executor.' || {FACT} = $2 order by sequence desc limit 1",
+            str(run_id),
+            type_name,
         )
-        return [row["type"].removeprefix("executor.") for row in rows]
+        found: dict[str, Any] = json.loads(rows[0]["body"])
+        return found
 
     async def rows(self, sql: str, *arguments: Any) -> list[Any]:
         import asyncpg
@@ -129,13 +153,12 @@ async def model(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeOpenAI]:
 async def world(
     database: Database,
     nats_server: NatsServer,
+    keeper: Keeper,
     object_store_settings: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[World]:
     for name, value in object_store_settings.items():
         monkeypatch.setenv(name, value)
-    keeper = Keeper(nats_server.url())
-    await keeper.apply()
 
     def settings(kind: type[ServiceSettings], service: str, **fields: Any) -> ServiceSettings:
         urls = {"nats_url": nats_server.url(service), "database_url": database.url_for(service)}
@@ -143,7 +166,6 @@ async def world(
 
     async with World(settings, database, nats_server).open() as world:
         yield world
-    await keeper.close()
 
 
 @pytest.fixture

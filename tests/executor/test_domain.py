@@ -4,32 +4,22 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
-from itertools import product
+from typing import get_args
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from contracts.errors import Code, Rejection
-from contracts.executor import (
-    NodeRetried,
-    NodeStatus,
-    RunAction,
-    RunCompleted,
-    RunFailed,
-    RunNode,
-    RunPaused,
-    RunResumed,
-    RunStatus,
-    Wanted,
-)
-from services.executor.domain.advance import advance
-from services.executor.domain.control import judge
-from services.executor.domain.diagram import document
+from contracts.errors import Rejection
+from contracts.executor import NodeStatus, RunAction, RunNode, RunStatus
+from contracts.run_facts import NodeRetried, RunFailed
+from services.executor.domain.advance import MAKES, advance
+from services.executor.domain.diagram import chapters
 from services.executor.domain.facts import (
     Asked,
     Claimed,
     Effort,
+    Fact,
     Failed,
     HandedBack,
     Spend,
@@ -53,7 +43,7 @@ from services.executor.domain.run import AttemptStatus, Run, next_instant, start
 from services.executor.domain.status import NODE_FINAL, NODE_LEGAL, RUN_FINAL, RUN_LEGAL, IllegalMove
 from tests.executor.building import NOW, a_run, after, started
 
-PAUSE, RESUME, CANCEL, SKIP = (Asked(action) for action in RunAction)
+PAUSE, RESUME, SKIP = (Asked(a) for a in (RunAction.PAUSE, RunAction.RESUME, RunAction.SKIP_FAILED_AND_RESUME))
 
 
 def failure(key: str, attempt: int = 1, **fields: object) -> Failed:
@@ -135,91 +125,6 @@ def test_what_is_handed_back_starts_over_without_being_held_against_the_node() -
     assert isinstance(step.messages[0], NodeRetried)
 
 
-# orders
-
-
-def test_a_pause_lets_running_nodes_finish_and_shows_when_none_runs() -> None:
-    run = after(started(a_run()), PAUSE)
-    assert (run.status, startable(run, NOW)) == (RunStatus.RUNNING, None)
-    step = advance(run, Succeeded("a", 1), NOW)
-    assert step.run.status is RunStatus.PAUSED
-    assert startable(step.run, NOW) is None
-    assert [m.reasons for m in step.messages if isinstance(m, RunPaused)] == [["control"]]
-
-
-def test_a_pause_during_the_last_node_does_not_hold_the_run_open() -> None:
-    run = after(started(a_run({"a": ()})), PAUSE, Succeeded("a", 1))
-    assert run.status is RunStatus.COMPLETED
-
-
-def test_a_resumed_run_goes_on_where_it_was() -> None:
-    step = advance(after(started(a_run()), PAUSE, Succeeded("a", 1)), RESUME, NOW)
-    assert (step.run.status, startable(step.run, NOW)) == (RunStatus.RUNNING, "b")
-    assert isinstance(step.messages[-1], RunResumed)
-
-
-def test_a_cancel_stops_everything_at_once() -> None:
-    run = started(after(started(a_run()), Succeeded("a", 1)))
-    step = advance(run, CANCEL, NOW)
-    assert step.run.status is RunStatus.CANCELED
-    assert {k: n.status for k, n in step.run.nodes.items()} == {
-        "a": NodeStatus.COMPLETED,
-        "b": NodeStatus.CANCELED,
-        "c": NodeStatus.CANCELED,
-        "d": NodeStatus.CANCELED,
-    }
-    assert step.interrupted == ["b", "c"]
-    assert {c.status for c in step.closed} == {AttemptStatus.CANCELED}
-
-
-def test_skipping_what_failed_reopens_the_run_and_frees_what_waited() -> None:
-    run = after(started(a_run()), failure("a", retriable=False))
-    assert run.status is RunStatus.FAILED
-    run = after(run, SKIP)
-    assert (run.status, status(run, "a"), run.ready) == (RunStatus.RUNNING, NodeStatus.SKIPPED, ("b", "c"))
-    assert run.ended_at is None
-    assert run.error is None
-
-
-def test_skipping_the_last_node_that_failed_completes_the_run() -> None:
-    step = advance(after(started(a_run({"a": ()})), failure("a", retriable=False)), SKIP, NOW)
-    assert step.run.status is RunStatus.COMPLETED
-    told = step.messages[-1]
-    assert isinstance(told, RunCompleted)
-    assert (told.nodes_completed, told.nodes_skipped) == (0, 1)
-
-
-@pytest.mark.parametrize(("order", "state"), list(product(RunAction, RunStatus)))
-def test_an_order_is_judged_by_the_state_it_meets(order: RunAction, state: RunStatus) -> None:
-    legal = {
-        RunAction.PAUSE: {"queued", "running", "paused"},
-        RunAction.RESUME: {"queued", "running", "paused"},
-        RunAction.CANCEL: {"queued", "running", "paused", "canceled"},
-        RunAction.SKIP_FAILED_AND_RESUME: {"running", "paused", "failed"},
-    }[order]
-    wanted = Wanted.CANCEL if state is RunStatus.CANCELED else Wanted.RUN
-    if state in legal:
-        judge(order, state, wanted, failed_nodes=1)
-        return
-    with pytest.raises(Rejection) as refused:
-        judge(order, state, wanted, failed_nodes=1)
-    assert refused.value.failure.code is Code.ILLEGAL_STATE
-    assert refused.value.failure.details == {"state": state, "legal": sorted(legal)}
-
-
-def test_nothing_comes_after_a_cancel_that_is_under_way() -> None:
-    for action in (RunAction.PAUSE, RunAction.RESUME, RunAction.SKIP_FAILED_AND_RESUME):
-        with pytest.raises(Rejection, match="being canceled"):
-            judge(action, RunStatus.RUNNING, Wanted.CANCEL, failed_nodes=1)
-    assert judge(RunAction.CANCEL, RunStatus.RUNNING, Wanted.CANCEL, failed_nodes=0) is False
-
-
-def test_skipping_needs_something_that_failed() -> None:
-    with pytest.raises(Rejection) as refused:
-        judge(RunAction.SKIP_FAILED_AND_RESUME, RunStatus.RUNNING, Wanted.RUN, failed_nodes=0)
-    assert refused.value.failure.code is Code.NOTHING_TO_SKIP
-
-
 # time
 
 
@@ -247,17 +152,17 @@ def test_a_reopened_run_has_all_its_time_again() -> None:
 # retries
 
 
-HISTORY = History(attempts=1, failures=0, losses=0, max_attempts=4)
+HISTORY = History(failures=0, losses=0, waits=0, max_attempts=4)
 
 
 def decide(history: History = HISTORY, **fields: object) -> RetryAt | GiveUp:
-    given_ = {"retriable": True, "rate_limited": False, "retry_after": None, "jitter": 0.5, "now": NOW}
-    return after_failure(history, **(given_ | fields))  # type: ignore[arg-type]
+    usual = {"retriable": True, "weather": False, "works_for_others": False, "retry_after": None, "jitter": 0.5}
+    return after_failure(history, now=NOW, **(usual | fields))  # type: ignore[arg-type]
 
 
 @given(failures=st.integers(0, 18), jitter=st.floats(0, 0.999))
 def test_backoff_is_full_jitter_below_a_doubling_ceiling(failures: int, jitter: float) -> None:
-    found = decide(History(failures + 1, failures, 0, 20), jitter=jitter)
+    found = decide(History(failures, 0, 0, 20), jitter=jitter)
     assert isinstance(found, RetryAt)
     ceiling = min(LONGEST_BACKOFF, 0.5 * 2**failures)
     assert abs((found.due - NOW).total_seconds() - jitter * ceiling) < 1e-5
@@ -276,11 +181,17 @@ def test_no_retry_after_can_break_the_clock(wait: float) -> None:
     assert found.due >= NOW
 
 
-def test_a_rate_limit_is_waited_for_and_not_held_against_the_node_but_not_for_ever() -> None:
-    found = decide(History(4, 3, 0, 4), rate_limited=True, retry_after=2)
+def test_bad_weather_is_waited_for_and_never_held_against_the_node() -> None:
+    stormy = History(3, 0, MAX_WAITS + 100, 4)
+    assert decide(stormy, weather=True) == RetryAt(NOW, counted=False)
+    found = decide(stormy, weather=True, retry_after=2)
     assert isinstance(found, RetryAt)
-    assert not found.counted
-    assert decide(History(MAX_WAITS + 1, 0, 0, 4), rate_limited=True) == GiveUp()
+    assert (found.counted, found.due >= NOW + timedelta(seconds=2)) == (False, True)
+
+
+def test_a_node_that_is_turned_away_again_and_again_where_others_are_served_is_to_blame() -> None:
+    assert decide(History(3, 0, MAX_WAITS - 1, 4), weather=True, works_for_others=True) == RetryAt(NOW, counted=False)
+    assert decide(History(3, 0, MAX_WAITS, 4), weather=True, works_for_others=True) == GiveUp()
 
 
 # money, graphs, prompts, the law
@@ -323,6 +234,11 @@ def test_a_result_cannot_leave_its_fence() -> None:
     assert system_prompt(node).startswith("You are the Editor.")
 
 
+def test_a_nodes_parameters_are_told() -> None:
+    node = RunNode(key="b", title="B", params={"depth": 2, "tone": "dry", "sources": ["x"]})
+    assert '## Parameters\n- depth: 2\n- tone: "dry"\n- sources: ["x"]' in user_prompt("t", node, [])
+
+
 def test_a_long_result_is_cut_and_says_so() -> None:
     earlier = EarlierResult("a", "First", "x" * 20_000, 300_000, "f" * 64)
     prompt = user_prompt("t", RunNode(key="b", title="B"), [earlier])
@@ -337,8 +253,12 @@ def test_final_is_what_cannot_be_canceled_any_more() -> None:
     assert set(NODE_LEGAL) == set(NodeStatus)
 
 
+def test_every_fact_makes_something_of_a_run() -> None:
+    assert set(MAKES) == set(get_args(Fact))
+
+
 def test_the_diagram_shows_every_legal_move() -> None:
-    chart = document()
+    chart = "".join(chapters())
     for legal in (RUN_LEGAL, NODE_LEGAL):
         for state, targets in legal.items():
             assert all(f"    {state} --> {target}\n" in chart for target in targets)

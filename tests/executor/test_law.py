@@ -64,8 +64,10 @@ async def test_a_node_moves_exactly_as_the_mapping_says(db: asyncpg.Connection, 
     for target in NodeStatus:
         node_id = uuid4()
         await db.execute(
-            f"""insert into nodes (id, run_id, company_id, key, position, title, spec, deps, status, error, ended_at)
-                values ($1, $2, 'default', $3, 1, 't', '{{}}', '{{}}', $4, 'why', case when $5 then {NOW} end)""",
+            f"""insert into nodes (id, run_id, company_id, key, position, title, spec, deps, status, pause_reasons, error,
+                    ended_at)
+                values ($1, $2, 'default', $3, 1, 't', '{{}}', '{{}}', $4, '{{control}}', 'why',
+                    case when $5 then {NOW} end)""",
             node_id,
             run_id,
             str(node_id),
@@ -85,6 +87,25 @@ async def test_a_task_has_one_active_run(db: asyncpg.Connection, state: RunStatu
         return
     with pytest.raises(asyncpg.UniqueViolationError, match="one_active_run_per_task"):
         await add_run(db, RunStatus.QUEUED, task)
+
+
+async def test_a_run_that_is_about_to_go_on_has_its_task_already(db: asyncpg.Connection) -> None:
+    task = uuid4()
+    ended = await add_run(db, RunStatus.FAILED, task)
+    await db.execute("update runs set reopening = true where id = $1", ended)
+    with pytest.raises(asyncpg.UniqueViolationError, match="one_active_run_per_task"):
+        await add_run(db, RunStatus.QUEUED, task)
+
+
+async def test_a_paused_node_needs_a_reason(db: asyncpg.Connection) -> None:
+    run_id = await add_run(db)
+    with pytest.raises(asyncpg.CheckViolationError, match="paused_node_has_a_reason"):
+        await db.execute(
+            """insert into nodes (id, run_id, company_id, key, position, title, spec, deps, status)
+               values ($1, $2, 'default', 'a', 1, 't', '{}', '{}', 'paused')""",
+            uuid4(),
+            run_id,
+        )
 
 
 @pytest.mark.parametrize(

@@ -14,22 +14,21 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chassis.llm.models import Models
 from chassis.postgres import connect, create_pool
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from chassis.testing.fake_behaviour import Behaviour
 from chassis.testing.fake_openai import FakeOpenAI
+from chassis.testing.outbox_table import UNPUBLISHED
 from contracts.executor import NodeStatus, RunStatus
 from deploy.local.environment import CHECKOUT
 from services.executor.domain.facts import Succeeded
 from services.executor.engine import store
+from services.executor.engine.at_once import store as at_once
 from services.executor.engine.claims import rebuilt
 from services.executor.engine.committer import Committer
 from services.executor.engine.engine import Engine
 from services.executor.engine.inbox import Report
-from services.executor.engine.leases import Lease
-from services.executor.engine.runner import Runner, Work
 from services.executor.engine.turn import Turn
 from tests.executor.conftest import QUICK, World, agent, noop
 
@@ -155,37 +154,6 @@ async def _winners(world: World, run_id: UUID) -> list[UUID]:
     return [row["worker_id"] for row in rows]
 
 
-async def test_an_attempt_that_begins_while_the_lease_is_in_doubt_calls_no_model_yet(
-    model: FakeOpenAI, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A process that was stopped just before a call may wake up when another has long made it."""
-    doubted, fresh, earlier, choose = asyncio.Event(), Lease.is_fresh, Runner._earlier, Models.choose
-    chosen: list[bool] = []
-    doubt = False
-
-    async def earlier_then_doubt(self: Runner, work: Work) -> Any:
-        nonlocal doubt
-        found, doubt = await earlier(self, work), True
-        doubted.set()
-        return found
-
-    def choose_noticed(self: Models, *names: Any) -> Any:
-        chosen.append(doubt)
-        return choose(self, *names)
-
-    monkeypatch.setattr(Models, "choose", choose_noticed)
-    monkeypatch.setattr(Lease, "is_fresh", lambda self: fresh(self) and not doubt)
-    monkeypatch.setattr(Runner, "_earlier", earlier_then_doubt)
-    async with world.executor() as chassis:
-        run_id = await world.start(agent("a"))
-        await doubted.wait()
-        beats = engine_of(chassis).lease._renewed
-        await eventually(lambda: engine_of(chassis).lease._renewed > beats, what="a beat")
-        doubt = False
-        await world.until(run_id)
-    assert chosen == [False, False], "with the start, and then when there was no doubt, never in between"
-
-
 async def test_whoever_was_declared_dead_writes_nothing_more(model: FakeOpenAI, world: World) -> None:
     async with world.executor(lease_s=60) as chassis:
         engine = engine_of(chassis)
@@ -285,11 +253,15 @@ async def _break_connections(world: World) -> None:
     await admin.close()
 
 
+OF_TWO_NODES = {"run.queued": 1, "run.started": 1, "node.started": 2, "node.completed": 2, "run.completed": 1}
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_connection_that_breaks_in_the_commit_neither_loses_nor_doubles_it(
     world: World, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """The commit arrives or does not, and the committer is not told which: it asks the database."""
+    monkeypatch.setattr("services.executor.engine.committer.is_plain", lambda batch: False)
     broken: list[int] = []
     original = Committer._write
 
@@ -306,13 +278,62 @@ async def test_a_connection_that_breaks_in_the_commit_neither_loses_nor_doubles_
         run_id = await world.start(noop("a"), noop("b", "a"))
         await eventually(lambda: broken and not engine_of(chassis).owner.held, what="the committer made up its mind")
         facts = await world.facts(run_id)
-    assert Counter(facts) == {
-        "run.queued": 1,
-        "run.started": 1,
-        "node.started": 2,
-        "node.completed": 2,
-        "run.completed": 1,
-    }
+    assert Counter(facts) == OF_TWO_NODES
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_connection_that_breaks_in_a_turn_of_one_statement_neither_loses_nor_doubles_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    broken: list[int] = []
+    original = at_once.save
+
+    async def save_and_break(connection: Any, worker: UUID, number: int, *rest: Any) -> Any:
+        if broken:
+            return await original(connection, worker, number, *rest)
+        broken.append(number)
+        if when == "after":
+            await original(connection, worker, number, *rest)
+        connection.terminate()
+        raise ConnectionResetError("in the middle of the commit")
+
+    monkeypatch.setattr(at_once, "save", save_and_break)
+    async with world.executor() as chassis:
+        run_id = await world.start(noop("a"), noop("b", "a"))
+        await eventually(lambda: broken and not engine_of(chassis).owner.held, what="the committer made up its mind")
+        facts = await world.facts(run_id)
+        await eventually(lambda: _all_published(world), what="also what only the sweeper knows of")
+    assert Counter(facts) == OF_TWO_NODES
+
+
+async def _all_published(world: World) -> bool:
+    (row,) = await world.rows(UNPUBLISHED)
+    return row["count"] == 0
+
+
+async def test_a_turn_of_one_statement_writes_nothing_without_the_lease(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[int] = []
+    original = at_once.save
+
+    async def lose_the_lease_first(connection: Any, worker: UUID, number: int, *rest: Any) -> Any:
+        if not refused:
+            await world.rows("update workers set dead = true where id = $1", worker)
+        if (saved := await original(connection, worker, number, *rest)) is None:
+            refused.append(number)
+            written = await world.rows("select from nodes where status = 'completed'")
+            assert not written
+        return saved
+
+    monkeypatch.setattr(at_once, "save", lose_the_lease_first)
+    async with world.executor():
+        run_id = await world.start(noop("a"), noop("b", "a"))
+        await eventually(lambda: refused)
+        await world.rows(
+            "update runs set owner = null, wake_at = clock_timestamp()"
+        )  # as whoever declares it dead does
+        assert (await world.until(run_id)).run.status is RunStatus.COMPLETED
 
 
 # the claims
@@ -389,7 +410,7 @@ async def test_a_run_that_is_given_away_while_an_order_comes_in_is_not_slept_ove
         run, _ = rebuilt(row, await store.nodes_of_runs(connection, [run_id]))
         await world.order(run_id, "cancel")
         now = (await store.fence(connection, worker)).now  # type: ignore[union-attr]
-        await store.save_turn(connection, worker, now, store.Moves([], [], [], [(run, True, None)]))
+        await at_once.save_within(connection, worker, now, store.Moves([], [], [], [(run, True, None)]), [])
         assert (await store.what_waits(pool, worker))[0] is True
         (again,) = await store.claim_runs(connection, worker, 0, 0)
         assert again["id"] == run_id
@@ -419,7 +440,7 @@ async def test_nothing_is_started_on_a_lease_that_may_be_over(world: World) -> N
         run_id = await world.start(noop("a"))
         await world.order(run_id, "pause")
         await world.order(run_id, "resume")
-        assert await world.facts(run_id) == ["run.queued"]
+        assert set(await world.facts(run_id)) == {"run.queued", "run.control_asked"}
         lease._renewed = renewed
         await world.until(run_id, RunStatus.COMPLETED)
 

@@ -26,19 +26,13 @@ from contracts.executor import (
     ListRuns,
     NodeDetail,
     NodeStatus,
-    NodeToken,
     RunStatus,
     StartRun,
     Wanted,
 )
+from contracts.run_facts import NodeToken
 from contracts.sidecar import check
-from tests.executor.conftest import World, agent, noop
-
-
-async def refusal(asking: Any) -> Rejection:
-    with pytest.raises(Rejection) as refused:
-        await asking
-    return refused.value
+from tests.executor.conftest import World, agent, noop, refusal
 
 
 async def node_of(world: World, run_id: Any, key: str) -> NodeDetail:
@@ -315,7 +309,9 @@ async def test_a_paused_run_finishes_what_runs_and_starts_nothing_until_resumed(
     assert [f for f in facts if f.startswith("run.")] == [
         "run.queued",
         "run.started",
+        "run.control_asked",
         "run.paused",
+        "run.control_asked",
         "run.resumed",
         "run.completed",
     ]

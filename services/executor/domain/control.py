@@ -1,11 +1,16 @@
-"""May this order be given to a run in this state, and what does the order make people want of it?"""
+"""May this order be given to a run or node in this state, and what does it make people want? Refusals name what may."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from enum import StrEnum
+from typing import NamedTuple
 
 from contracts.errors import Code, Rejection
-from contracts.executor import RunAction, RunStatus, Wanted
+from contracts.executor import ControlMode, NodeStatus, RunAction, RunStatus, Wanted
+from contracts.run_control import NodeAction
+from services.executor.domain.run_moves import CONTROL
+from services.executor.domain.status import RUN_FINAL
 
 #: in which states an order makes sense; repeating one that took effect is no mistake
 LEGAL: Mapping[RunAction, frozenset[RunStatus]] = {
@@ -15,12 +20,26 @@ LEGAL: Mapping[RunAction, frozenset[RunStatus]] = {
     RunAction.SKIP_FAILED_AND_RESUME: frozenset({RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.FAILED}),
 }
 
+NODE_LEGAL_ORDERS: Mapping[NodeAction, frozenset[NodeStatus]] = {
+    NodeAction.PAUSE: frozenset({NodeStatus.QUEUED, NodeStatus.RUNNING, NodeStatus.PAUSED}),
+    NodeAction.RESUME: frozenset({NodeStatus.QUEUED, NodeStatus.RUNNING, NodeStatus.PAUSED}),
+    NodeAction.SKIP: frozenset(
+        {NodeStatus.QUEUED, NodeStatus.RUNNING, NodeStatus.PAUSED, NodeStatus.FAILED, NodeStatus.SKIPPED}
+    ),
+    NodeAction.OVERRIDE: frozenset(
+        {NodeStatus.QUEUED, NodeStatus.RUNNING, NodeStatus.PAUSED, NodeStatus.COMPLETED, NodeStatus.FAILED}
+    ),
+}
+#: what may be done to a node of a run that has ended; it reopens the run
+REOPENING = frozenset({NodeAction.SKIP, NodeAction.OVERRIDE})
+
 ASKED_FOR: Mapping[RunAction, RunStatus] = {
     RunAction.PAUSE: RunStatus.PAUSED,
     RunAction.RESUME: RunStatus.RUNNING,
     RunAction.CANCEL: RunStatus.CANCELED,
     RunAction.SKIP_FAILED_AND_RESUME: RunStatus.RUNNING,
 }
+
 
 WANTS: Mapping[RunAction, Wanted] = {
     RunAction.PAUSE: Wanted.PAUSE,
@@ -30,19 +49,112 @@ WANTS: Mapping[RunAction, Wanted] = {
 }
 
 
-def judge(action: RunAction, status: RunStatus, wanted: Wanted, failed_nodes: int) -> bool:
+class Standing(NamedTuple):
+    """A run as an order meets it. `waiting` are the orders to it that its owner has not seen yet."""
+
+    status: RunStatus
+    wanted: Wanted = Wanted.RUN
+    mode: ControlMode = ControlMode.FINISH
+    effective: bool = True  # what is wanted is so
+    reopening: bool = False  # it had ended, and an order that makes it go on waits for its owner
+    failed_nodes: int = 0
+    waiting: frozenset[RunAction] = frozenset()
+
+    @property
+    def state(self) -> RunStatus:
+        """What it is, or will be as soon as its owner looks."""
+        return RunStatus.RUNNING if self.reopening else self.status
+
+
+class NodeStanding(NamedTuple):
+    """A node as an order meets it, what was ordered before and is still waiting included."""
+
+    status: NodeStatus
+    pause_reasons: frozenset[str] = frozenset()
+
+    def ordered(self, actions: Iterable[NodeAction]) -> NodeStanding:
+        """As it will be when these orders are carried out."""
+        found = self
+        for action in actions:
+            if found.status not in NODE_LEGAL_ORDERS[action]:
+                continue
+            found = found._after(action)
+        return found
+
+    def _after(self, action: NodeAction) -> NodeStanding:
+        match action:
+            case NodeAction.PAUSE:
+                paused = NodeStatus.RUNNING if self.status is NodeStatus.RUNNING else NodeStatus.PAUSED
+                return NodeStanding(paused, self.pause_reasons | {CONTROL})
+            case NodeAction.RESUME:
+                left = self.pause_reasons - {CONTROL}
+                stays = left or self.status is NodeStatus.RUNNING
+                return NodeStanding(self.status if stays else NodeStatus.QUEUED, left)
+            case NodeAction.SKIP:
+                return NodeStanding(NodeStatus.SKIPPED)
+            case NodeAction.OVERRIDE:
+                return NodeStanding(NodeStatus.PAUSED if self.pause_reasons else NodeStatus.QUEUED, self.pause_reasons)
+
+
+def judge(action: RunAction, mode: ControlMode, run: Standing) -> bool:
     """Whether the run's owner must be told; False when the order has long been given. Raises Rejection."""
-    under_way = wanted is Wanted.CANCEL and action is not RunAction.CANCEL
-    if status not in LEGAL[action] or under_way:
-        state = "being canceled" if under_way and status is not RunStatus.CANCELED else status
-        raise Rejection(
-            Code.ILLEGAL_STATE,
-            f"the run is {state}; {action} is possible when it is {' or '.join(sorted(LEGAL[action]))}",
-            state=status,
-            legal=sorted(LEGAL[action]),
-        )
+    may = legal_actions(run)
+    if action not in may:
+        if action is RunAction.SKIP_FAILED_AND_RESUME and _is_possible(action, run):
+            raise Rejection(Code.NOTHING_TO_SKIP, "no node of this run has failed", state=run.status, legal=may)
+        raise _refused(f"the run is {_in_words(run)}", action, may, run.status)
     if action is RunAction.SKIP_FAILED_AND_RESUME:
-        if not failed_nodes:
-            raise Rejection(Code.NOTHING_TO_SKIP, "no node of this run has failed", state=status)
-        return True
-    return wanted is not WANTS[action]
+        return action not in run.waiting
+    if action is RunAction.PAUSE and run.wanted is Wanted.PAUSE:
+        return mode is ControlMode.INTERRUPT and run.mode is ControlMode.FINISH and not run.effective
+    return run.wanted is not WANTS[action]
+
+
+def judge_node(action: NodeAction, mode: ControlMode, run: Standing, node: NodeStanding) -> bool:
+    """The same for a node's order."""
+    may = legal_node_actions(run, node)
+    if action not in may:
+        where = f"the node is {node.status} and its run {_in_words(run)}"
+        raise _refused(where, action, may, node.status, run_state=run.status)
+    match action:
+        case NodeAction.PAUSE:
+            cuts_off = mode is ControlMode.INTERRUPT and node.status is NodeStatus.RUNNING
+            return cuts_off or CONTROL not in node.pause_reasons
+        case NodeAction.RESUME:
+            return CONTROL in node.pause_reasons
+        case NodeAction.SKIP:
+            return node.status is not NodeStatus.SKIPPED
+        case NodeAction.OVERRIDE:
+            return True
+
+
+def legal_actions(run: Standing) -> list[RunAction]:
+    """In the order of their declaration."""
+    possible = [action for action in RunAction if _is_possible(action, run)]
+    return possible if run.failed_nodes else [a for a in possible if a is not RunAction.SKIP_FAILED_AND_RESUME]
+
+
+def legal_node_actions(run: Standing, node: NodeStanding) -> list[NodeAction]:
+    if run.wanted is Wanted.CANCEL or run.state is RunStatus.CANCELED:
+        return []
+    over = run.state in RUN_FINAL
+    return [
+        action
+        for action in NodeAction
+        if node.status in NODE_LEGAL_ORDERS[action] and (not over or action in REOPENING)
+    ]
+
+
+def _is_possible(action: RunAction, run: Standing) -> bool:
+    being_canceled = run.wanted is Wanted.CANCEL and run.state not in RUN_FINAL
+    return run.state in LEGAL[action] and (action is RunAction.CANCEL or not being_canceled)
+
+
+def _in_words(run: Standing) -> str:
+    return "being canceled" if run.wanted is Wanted.CANCEL and run.state not in RUN_FINAL else str(run.state)
+
+
+def _refused(where: str, action: StrEnum, may: Collection[StrEnum], state: StrEnum, **details: StrEnum) -> Rejection:
+    rest = f"possible now: {', '.join(may)}" if may else "nothing can be ordered any more"
+    message = f"{where}; {action} is not possible, {rest}"
+    return Rejection(Code.ILLEGAL_STATE, message, state=state, legal=list(may), **details)

@@ -19,21 +19,10 @@ def mermaid(legal: Mapping[S, frozenset[S]], final: frozenset[S]) -> str:
     return "\n".join(["stateDiagram-v2", f"    [*] --> {first}", *moves, *ends])
 
 
-def document() -> str:
-    """docs/state-machine.md, whole."""
-    return f"""# States of runs and nodes
+def chapters() -> list[str]:
+    """Those of docs/state-machine.md that are about runs and their nodes."""
+    return [chapter("Runs", mermaid(RUN_LEGAL, RUN_FINAL)), chapter("Nodes", mermaid(NODE_LEGAL, NODE_FINAL))]
 
-Generated from `services/executor/domain/status.py` by `make verify`; the database refuses every other move.
 
-## Run
-
-```mermaid
-{mermaid(RUN_LEGAL, RUN_FINAL)}
-```
-
-## Node
-
-```mermaid
-{mermaid(NODE_LEGAL, NODE_FINAL)}
-```
-"""
+def chapter(title: str, chart: str) -> str:
+    return f"## {title}\n\n```mermaid\n{chart}\n```\n"

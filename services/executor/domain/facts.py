@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from contracts.executor import RunAction, Usage
+from contracts.executor import ControlMode, RunAction, Usage
 from contracts.refs import BlobRef
+from contracts.run_control import NodeAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Effort:
     spend: Spend = NOTHING
     duration_ms: int = 0
     model: str | None = None
+    requested: str | None = None  # provider/model that the node asked for; a fallback may have done it
 
 
 NO_EFFORT = Effort()
@@ -83,24 +88,45 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
+    """`warnings` say what a reader of the result should know about it."""
+
     key: str
     attempt: int
     output: Output | None = None
     effort: Effort = NO_EFFORT
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """`jitter` in [0, 1) spreads the retries."""
+    """`jitter` in [0, 1) spreads the retries. `weather`: the model is not to be had, whoever asks; `works_for_others`: but
+    most calls of others succeed."""
 
     key: str
     attempt: int
     error: str
     jitter: float
     retriable: bool = True
-    rate_limited: bool = False
+    weather: bool = False
+    works_for_others: bool = False
     retry_after: float | None = None
     effort: Effort = NO_EFFORT
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A ready node's model is not to be had before `until`, nor what may stand in for it."""
+
+    key: str
+    provider: str
+    model: str
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WeatherChanged:
+    """Whoever is parked is looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +140,32 @@ class HandedBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What a call took that was cut off after its attempt had ended. It is stored already."""
+
+    spend: Spend
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
-    """Somebody's order, legal when it was given."""
+    """Somebody's order to a run, legal when it was given."""
 
     action: RunAction
+    mode: ControlMode = ControlMode.FINISH
 
 
-Fact = Claimed | Started | Succeeded | Failed | TimeIsUp | HandedBack | Asked
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """Somebody's order to one node. `prompt` and `params` come with an override; None leaves them as they are."""
+
+    key: str
+    action: NodeAction
+    mode: ControlMode = ControlMode.FINISH
+    prompt: str | None = None
+    params: Mapping[str, Any] | None = None
+    by: str | None = None
+
+
+Fact = (
+    Claimed | Started | Succeeded | Failed | Parked | WeatherChanged | TimeIsUp | HandedBack | Spent | Asked | Steered
+)

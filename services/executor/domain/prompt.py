@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from contracts.executor import RunNode
 
@@ -39,6 +41,7 @@ def user_prompt(task: str, node: RunNode, earlier: Sequence[EarlierResult]) -> s
         ("Task", task),
         ("Instructions", node.instructions or ""),
         ("Notes", node.notes or ""),
+        ("Parameters", _parameters(node.params)),
         ("Acceptance criteria", _bullets(node.acceptance)),
         ("Risks to avoid", _bullets(node.risks)),
         ("Assumptions", _bullets(node.assumptions)),
@@ -49,6 +52,10 @@ def user_prompt(task: str, node: RunNode, earlier: Sequence[EarlierResult]) -> s
 
 def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _parameters(params: Mapping[str, Any]) -> str:
+    return _bullets([f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in params.items()])
 
 
 def _results(earlier: Sequence[EarlierResult]) -> str:

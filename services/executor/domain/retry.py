@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 MAX_ATTEMPTS = 4
 MAX_LOSSES = 5  # whoever runs it dies: better a failed node than a dead fleet
-MAX_WAITS = 60  # times a provider may say "later" about one node
+MAX_WAITS = 10  # times a node may be turned away by a provider that works for others
 FIRST_BACKOFF = 0.5  # seconds; doubles with each failure
 LONGEST_BACKOFF = 30.0
 LONGEST_RETRY_AFTER = 86_400.0
@@ -16,7 +16,7 @@ LONGEST_RETRY_AFTER = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class RetryAt:
-    """Another attempt when the time has come. `counted` is false when the provider only asked to wait."""
+    """Another attempt when the time has come. `counted` is false when the node is not to blame."""
 
     due: datetime
     counted: bool
@@ -32,26 +32,33 @@ RetryDecision = RetryAt | GiveUp
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a node has been through, the failure that just happened not included."""
+    """What a node has been through, the failure that just happened not included. `waits` are attempts that came to
+    nothing because the model was not to be had."""
 
-    attempts: int
     failures: int
     losses: int
+    waits: int
     max_attempts: int
-
-    @property
-    def waits(self) -> int:
-        """Attempts that ended without being held against the node, apart from lost ones. The current one is not over."""
-        return self.attempts - self.failures - self.losses - 1
 
 
 def after_failure(
-    history: History, *, retriable: bool, rate_limited: bool, retry_after: float | None, jitter: float, now: datetime
+    history: History,
+    *,
+    retriable: bool,
+    weather: bool,
+    works_for_others: bool,
+    retry_after: float | None,
+    jitter: float,
+    now: datetime,
 ) -> RetryDecision:
-    """`jitter` in [0, 1) is the chance of full jitter; `retry_after` is what the provider asked for, in seconds."""
-    if rate_limited and history.waits < MAX_WAITS:
-        return RetryAt(now + _delay(history.waits, retry_after, jitter), counted=False)
-    if not retriable or rate_limited or history.failures + 1 >= history.max_attempts:
+    """`jitter` in [0, 1) is the chance of full jitter; `retry_after` is what it has to wait at least, in seconds.
+
+    In bad weather without a `retry_after` the circuit says when it goes on: the node is ready at once, and is parked.
+    """
+    if weather and not (works_for_others and history.waits >= MAX_WAITS):
+        pause = _delay(history.waits, retry_after, jitter) if retry_after is not None else timedelta()
+        return RetryAt(now + pause, counted=False)
+    if not retriable or history.failures + 1 >= history.max_attempts:
         return GiveUp()
     return RetryAt(now + _delay(history.failures, retry_after, jitter), counted=True)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from contracts.executor import NodeStatus, RunStatus
@@ -15,13 +15,15 @@ from services.executor.domain.graph import Graph, Plan
 from services.executor.domain.retry import History
 from services.executor.domain.status import NODE_DONE
 
+NO_REASONS: frozenset[str] = frozenset()
+
 
 class AttemptStatus(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     LOST = "lost"  # its executor died, or gave it back
-    CANCELED = "canceled"
+    CANCELED = "canceled"  # cut off on somebody's order
 
 
 class Node(NamedTuple):
@@ -33,11 +35,14 @@ class Node(NamedTuple):
     attempt: int = 0  # number of the latest attempt; 0 before the first
     failures: int = 0
     losses: int = 0
+    waits: int = 0
     due_at: datetime | None = None  # not before; None is now
     error: str | None = None
+    pause_reasons: frozenset[str] = NO_REASONS  # a running node that has some is paused instead of being repeated
+    parked_on: str | None = None  # provider/model that is not to be had
 
     def history(self) -> History:
-        return History(self.attempt, self.failures, self.losses, self.plan.max_attempts)
+        return History(self.failures, self.losses, self.waits, self.plan.max_attempts)
 
 
 class Run(NamedTuple):
@@ -53,7 +58,7 @@ class Run(NamedTuple):
     nodes: Mapping[str, Node]
     ready: tuple[str, ...]
     running: frozenset[str]
-    pause_reasons: frozenset[str] = frozenset()
+    pause_reasons: frozenset[str] = NO_REASONS
     error: str | None = None
     time_left: timedelta | None = None  # of the timeout, while the clock stands
     deadline: datetime | None = None  # while it ticks
@@ -80,8 +85,17 @@ class Closed(NamedTuple):
     output: Output | None = None
 
 
+class Overridden(NamedTuple):
+    """What a person replaced in a node: None is left as it was, `params` are laid over the node's own."""
+
+    node: Plan
+    prompt: str | None
+    params: Mapping[str, Any] | None
+
+
 class Step(NamedTuple):
-    """What a fact made of a run. `moved` are the keys of nodes that changed, `interrupted` of those to stop at once."""
+    """What a fact made of a run. `moved` are the keys of nodes that changed, `interrupted` of those to stop at once,
+    `requeued` of those that had ended and run again: what they produced before belongs to their attempt."""
 
     run: Run
     messages: Sequence[Event] = ()
@@ -89,6 +103,8 @@ class Step(NamedTuple):
     opened: Sequence[Opened] = ()
     closed: Sequence[Closed] = ()
     interrupted: Sequence[str] = ()
+    requeued: Sequence[str] = ()
+    overridden: Sequence[Overridden] = ()
 
 
 def standing(graph: Graph, nodes: Iterable[Node]) -> tuple[dict[str, Node], tuple[str, ...], frozenset[str]]:
@@ -104,11 +120,20 @@ def standing(graph: Graph, nodes: Iterable[Node]) -> tuple[dict[str, Node], tupl
     )
 
 
-def startable(run: Run, now: datetime) -> str | None:
+def startable(run: Run, now: datetime, apart_from: Container[str] = ()) -> str | None:
     """The node that may start next, if the run is allowed to move and one is due."""
     if not _moves(run):
         return None
-    return next((key for key in run.ready if _is_due(run.nodes[key], now)), None)
+    return next((key for key in run.ready if _is_due(run.nodes[key], now) and key not in apart_from), None)
+
+
+def is_parked(run: Run) -> bool:
+    return any(run.nodes[key].parked_on for key in run.ready)
+
+
+def is_current(run: Run, key: str, attempt: int) -> bool:
+    node = run.nodes[key]
+    return node.status is NodeStatus.RUNNING and node.attempt == attempt
 
 
 def may_start(run: Run, key: str, now: datetime) -> bool:

@@ -11,10 +11,18 @@ from contracts.executor import NodeStatus, RunStatus
 S = TypeVar("S", RunStatus, NodeStatus)
 
 RUN_LEGAL: Mapping[RunStatus, frozenset[RunStatus]] = {
-    RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.FAILED, RunStatus.CANCELED}),
+    RunStatus.QUEUED: frozenset(
+        {
+            RunStatus.RUNNING,
+            RunStatus.PAUSED,
+            RunStatus.COMPLETED,  # all its results are those of an earlier run
+            RunStatus.FAILED,
+            RunStatus.CANCELED,
+        }
+    ),
     RunStatus.RUNNING: frozenset({RunStatus.PAUSED, RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED}),
     RunStatus.PAUSED: frozenset({RunStatus.RUNNING, RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED}),
-    RunStatus.COMPLETED: frozenset({RunStatus.RUNNING}),  # a guided re-run reopens it
+    RunStatus.COMPLETED: frozenset({RunStatus.RUNNING}),  # a node of it runs again
     RunStatus.FAILED: frozenset({RunStatus.RUNNING, RunStatus.COMPLETED}),  # reopened; all that failed was skipped
     RunStatus.CANCELED: frozenset(),
 }

@@ -64,8 +64,11 @@ def _node(row: Row, plan: Plan) -> Node:
         attempt=row["attempt"],
         failures=row["failures"],
         losses=row["losses"],
+        waits=row["waits"],
         due_at=row["due_at"],
         error=row["error"],
+        pause_reasons=frozenset(row["pause_reasons"]),
+        parked_on=row["parked_on"],
     )
 
 

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
+from uuid import UUID
 
 import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge
 
 from chassis import telemetry
+from chassis.context import Context
 from chassis.llm.text import clean
-from chassis.outbox import write_outbox
+from chassis.outbox import Staged, entries_of
 from chassis.postgres import Connection
 from chassis.relay import Relay
 from contracts.errors import FluidcrewError
+from contracts.message import Message
 from services.executor.domain.facts import Failed, Succeeded
 from services.executor.engine import store
+from services.executor.engine.at_once import store as at_once
+from services.executor.engine.at_once.clock import Clock
 from services.executor.engine.claims import rebuilt
 from services.executor.engine.inbox import Batch, Inbox, Report
 from services.executor.engine.leases import Lease
 from services.executor.engine.owner import Owner
-from services.executor.engine.turn import Turn
+from services.executor.engine.turn import Turn, is_plain
+from services.executor.engine.weather import store as weather
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +58,7 @@ class Committer:
         self._owner = owner
         self._relay = relay
         self._unclear: Turn | None = None
+        self._clock = Clock()
         self._publishing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -90,13 +97,40 @@ class Committer:
         # a hung connection answers no rollback either: beyond the lease it is broken off, whatever it does
         guard = asyncio.get_running_loop().call_later(self._lease.seconds, connection.terminate)
         try:
-            async with connection.transaction():
-                turn = await self._worked_out(connection, batch)
-                await self._write(connection, turn)
-                self._unclear = turn
+            if (turn := await self._at_once(connection, batch)) is None:
+                async with connection.transaction():
+                    turn = await self._worked_out(connection, batch)
+                    await self._write(connection, turn)
+                    self._unclear = turn
         finally:
             guard.cancel()
         self._unclear = None
+        return turn
+
+    async def _at_once(self, connection: Connection, batch: Batch) -> Turn | None:
+        """Most turns bring results that are written by the turn's own statement, and start successors: nothing is to be
+        read for that. Round trips are most of what a small turn takes."""
+        fence, owner = self._clock.expected(), self._owner
+        if fence is None or not is_plain(batch) or not owner.may_start():
+            return None
+        turn = Turn(owner.held, fence, owner.free_slots(), owner.doorman.gate(fence.now, owner.held))
+        for report in batch.reports:
+            turn.take_in(report)
+        if turn.gate is not None or (owner.wants_more and turn.free > 0):
+            return None
+        turn.start_ready([*owner.hungry, *turn.hungry])
+        turn.let_go(batch.quiet)
+        if not turn.is_plain():
+            return None
+        messages = entries_of("executor", _told(turn))
+        self._unclear = turn
+        saved = await at_once.save(connection, self._lease.worker, turn.number, turn.now, _moves(turn), messages)
+        self._unclear = None
+        if saved is None:
+            self._clock.forget()  # the slow way says why
+            return None
+        self._clock.told(saved[0])
+        turn.told = saved[1]
         return turn
 
     async def _resolved(self, connection: Connection) -> Turn | None:
@@ -111,15 +145,16 @@ class Committer:
         fence = await store.fence(connection, self._lease.worker)
         if fence is None:
             raise Fenced
+        self._clock.told(fence)
         owner = self._owner
-        turn = Turn(owner.held, fence, owner.free_slots())
+        turn = Turn(owner.held, fence, owner.free_slots(), owner.doorman.gate(fence.now, owner.held))
         for report in batch.reports:
             turn.take_in(report)
         if ordered := [run for run in batch.ordered if run in owner.held]:
             await store.hold_for_orders(connection, self._lease.worker, ordered)
             turn.obey(await store.take_orders(connection, self._lease.worker, ordered))
         if owner.may_start():
-            turn.start_ready([*owner.hungry, *turn.hungry])
+            await self._start(connection, turn, [*owner.hungry, *turn.hungry])
             if batch.claim or (owner.wants_more and turn.free > 0):
                 await self._claim(connection, turn)
         else:
@@ -146,41 +181,52 @@ class Committer:
                 turn.changes.pop(row["id"], None)
                 await store.set_aside(connection, self._lease.worker, row["id"], UNREADABLE_REST)
         claimed = [row["id"] for row in rows if row["id"] in turn.changes]
-        turn.obey(await store.take_orders(connection, self._lease.worker, claimed))
-        turn.start_ready(list(turn.hungry))
+        if not nodes or nodes[0]["ordered"]:
+            turn.obey(await store.take_orders(connection, self._lease.worker, claimed))
+        await self._start(connection, turn, list(turn.hungry))
+
+    async def _start(self, connection: Connection, turn: Turn, runs: Sequence[UUID]) -> None:
+        if turn.gate is not None:
+            await turn.gate.prepare(connection, turn.callers(runs))
+        turn.start_ready(runs)
 
     async def _write(self, connection: Connection, turn: Turn) -> None:
-        changes = list(turn.changes.values())
-        closed = [c for change in changes for c in change.closed]
-        moves = store.Moves(
-            nodes=[node for change in changes for node in change.nodes()],
-            opened=[(change.run, opened) for change in changes for opened in change.opened],
-            closed=closed,
-            runs=[(c.run, c.released, c.wake_at) for c in changes if c.touches_the_run()],
+        changes, moves = list(turn.changes.values()), _moves(turn)
+        if changes:
+            messages = entries_of("executor", _told(turn))
+            turn.told = await at_once.save_within(connection, self._lease.worker, turn.now, moves, messages)
+        if parked := [(node.plan.id, node.parked_on) for node in moves.nodes if node.parked_on]:
+            await weather.save_parked(connection, parked)
+        if turn.gate is not None:
+            await turn.gate.settle(connection)
+        await store.save_overrides(connection, [overridden for change in changes for overridden in change.overridden])
+        await store.save_efforts(connection, moves.closed)
+        for late in (late for change in changes for late in change.late):
+            await store.save_efforts(connection, [late])
+        await store.move_outputs_to_attempts(
+            connection, [change.run.graph.plans[key].id for change in changes for key in change.requeued]
         )
-        await store.save_turn(connection, self._lease.worker, turn.now, moves)
-        await store.save_efforts(connection, closed)
         await store.save_sidecars(connection, turn.sidecars)
-        messages = [(message, change.brief.context) for change in changes for message in change.messages]
-        turn.rows = await write_outbox(connection, "executor", messages)
 
     # after the commit
 
     async def _act(self, turn: Turn) -> None:
         self._owner.take_over(turn)
+        if turn.gate is not None:
+            turn.gate.opened()
         TURNS.inc()
         RUNS_OWNED.set(len(self._owner.held))
         for change in turn.changes.values():
             for closed in change.closed:
                 ATTEMPTS.labels(closed.status).inc()
-        if turn.rows:
+        if turn.told:
             if self._publishing is not None:
                 await self._publishing
             self._publishing = asyncio.create_task(self._publish(turn))
 
     async def _publish(self, turn: Turn) -> None:
         try:
-            await self._relay.hand_over(turn.rows)
+            await self._relay.hand_over(turn.told)
         except Exception:  # the rows are committed: the sweeper takes what is left of them
             log.exception("committer.publish_failed")
 
@@ -188,6 +234,7 @@ class Committer:
         """Begin again as a new worker, owning nothing."""
         log.error("committer.fenced", worker=str(self._lease.worker), runs=len(self._owner.held))
         self._owner.forget_everything()
+        self._clock.forget()
         pause = SHORTEST_PAUSE
         while True:
             try:
@@ -217,7 +264,7 @@ class Committer:
     async def _condemn(self, report: Report, error: Exception) -> None:
         log.error("committer.cannot_store", run_id=str(report.run_id), fact=repr(report.fact)[:500], exc_info=error)
         telemetry.report(error, run_id=str(report.run_id))
-        if isinstance(report.fact, Succeeded) or report.sidecar is not None:
+        if isinstance(report.fact, Succeeded) or report.sidecars:
             message = clean(f"its result could not be stored: {error}")[:2000]
             fact = Failed(report.fact.key, report.fact.attempt, message, 0.0, retriable=False)  # type: ignore[union-attr]
             await self._commit(Batch([Report(report.run_id, fact)]))
@@ -241,3 +288,17 @@ class Committer:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+
+def _moves(turn: Turn) -> store.Moves:
+    changes = list(turn.changes.values())
+    return store.Moves(
+        nodes=[node for change in changes for node in change.nodes()],
+        opened=[(change.run, opened) for change in changes for opened in change.opened],
+        closed=[closed for change in changes for closed in change.closed],
+        runs=[(c.run, c.released, c.wake_at) for c in changes if c.touches_the_run()],
+    )
+
+
+def _told(turn: Turn) -> list[tuple[Message | Staged, Context]]:
+    return [(message, change.brief.context) for change in turn.changes.values() for message in change.messages]

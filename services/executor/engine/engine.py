@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -16,8 +17,11 @@ from services.executor.engine.committer import Committer
 from services.executor.engine.inbox import Inbox
 from services.executor.engine.leases import Lease
 from services.executor.engine.owner import Owner, Perform
+from services.executor.engine.weather.gate import Doorman
 
 log = structlog.get_logger(__name__)
+
+OTHERS_LOOK_AFTER = 0.01  # seconds that a new run is left to the executor that was told of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,13 @@ class Limits:
 
 class Engine:
     def __init__(
-        self, pool: Pool, connect: Callable[[], Awaitable[Connection]], relay: Relay, perform: Perform, limits: Limits
+        self,
+        pool: Pool,
+        connect: Callable[[], Awaitable[Connection]],
+        relay: Relay,
+        perform: Perform,
+        doorman: Doorman,
+        limits: Limits,
     ) -> None:
         self._pool = pool
         self._limits = limits
@@ -44,20 +54,32 @@ class Engine:
             self._inbox,
             perform,
             self.lease.is_fresh,
+            doorman,
             slots=limits.concurrency,
             most_runs=limits.most_runs,
             others_first=limits.poll,
         )
         self.committer = Committer(connect, self.lease, self._inbox, self.owner, relay)
+        doorman.on_change(self.owner.look_at_the_parked)
+        self._sooner = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
 
     async def hear(self, body: bytes) -> None:
-        """The bell of `sig.executor.run`: a run is new, or has an order."""
+        """The bell of `sig.executor.run`: a run has an order, or may be claimed."""
         run_id = UUID(body.decode())
         if run_id in self.owner.held:
             self._inbox.orders_wait([run_id])
         else:
             self._inbox.look_around()
+
+    def look_around(self) -> None:
+        """There is a run to claim."""
+        self._inbox.look_around()
+
+    async def hear_of_a_new_run(self, _: bytes) -> None:
+        """The bell of `sig.executor.queued`. Whoever committed the run claims it; if all looked for it at once, the others'
+        empty turns would stand in its way."""
+        asyncio.get_running_loop().call_later(OTHERS_LOOK_AFTER, self._sooner.set)
 
     async def check(self) -> None:
         """Raises when this process could start nothing: its lease was not renewed lately."""
@@ -90,11 +112,17 @@ class Engine:
     async def _poll(self) -> None:
         """What bells forgot, and what only time brings."""
         while True:
+            self._sooner.clear()
             try:
                 await self._look()
             except store.TROUBLE as error:
                 log.warning("executor.poll_failed", error=repr(error))
-            await asyncio.sleep(self._limits.poll)
+            await self._until_it_is_time()
+
+    async def _until_it_is_time(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.poll):
+                await self._sooner.wait()
 
     async def _look(self) -> None:
         if freed := await store.bury_expired_workers(self._pool):

@@ -16,11 +16,11 @@ LARGEST_BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A fact about a run, with the sidecar of the model call behind it."""
+    """A fact about a run, with the sidecars of the model calls behind it, in their order."""
 
     run_id: UUID
     fact: Fact
-    sidecar: dict[str, Any] | None = None
+    sidecars: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(slots=True)

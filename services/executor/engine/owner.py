@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from services.executor.domain.facts import HandedBack, Succeeded, TimeIsUp
-from services.executor.domain.run import Opened, next_instant, startable
+from services.executor.domain.facts import HandedBack, Succeeded, TimeIsUp, WeatherChanged
+from services.executor.domain.run import Opened, is_current, is_parked, next_instant, startable
 from services.executor.engine.inbox import Inbox, Report
 from services.executor.engine.runner import Work
 from services.executor.engine.turn import Change, Held, Turn
+from services.executor.engine.weather.gate import Doorman
+from services.executor.engine.weather.ticket import Ticket
 
 Perform = Callable[[Work], Awaitable[Report]]
 
@@ -34,6 +36,7 @@ class Owner:
         inbox: Inbox,
         perform: Perform,
         lease_is_fresh: Callable[[], bool],
+        doorman: Doorman,
         *,
         slots: int,
         most_runs: int,
@@ -44,6 +47,7 @@ class Owner:
         self.wants_more = True  # there may be runs to claim
         self.draining = False
         self._inbox = inbox
+        self.doorman = doorman
         self._perform = perform
         self._lease_is_fresh = lease_is_fresh
         self._slots = slots
@@ -118,6 +122,13 @@ class Owner:
         if quiet:
             self._inbox.are_quiet(quiet)
 
+    def look_at_the_parked(self) -> None:
+        """The weather has changed."""
+        parked = [run_id for run_id, held in self.held.items() if is_parked(held.run)]
+        self._inbox.report(*(Report(run_id, WeatherChanged()) for run_id in parked))
+        if self.hungry:
+            self._inbox.look_around()
+
     async def drain(self, patience: float) -> None:
         """Start nothing more, let what runs finish for a while, then give every run away."""
         self.draining = True
@@ -139,21 +150,23 @@ class Owner:
         if change.released:
             return self.forget(run_id)
         for opened in change.opened:
-            if opened.node.key in change.run.running:
-                self._begin(held, opened)
+            if is_current(change.run, opened.node.key, opened.number):
+                self._begin(held, opened, change.tickets.get(opened.node.key))
         if (instant := next_instant(change.run, now)) is not None:
             self._instants[run_id] = instant
         else:
             self._instants.pop(run_id, None)
         return None
 
-    def _begin(self, held: Held, opened: Opened) -> None:
+    def _begin(self, held: Held, opened: Opened, ticket: Ticket | None) -> None:
         key = opened.node.key
         if key in held.brief.walked:
             self._inbox.report(Report(held.run.id, Succeeded(key, opened.number)))
             return
-        work = Work(held.run, held.brief, opened, self._lease_is_fresh)
+        work = Work(held.run, held.brief, opened, self._lease_is_fresh, self._inbox.report, ticket)
         task = asyncio.create_task(self._work(held, work), name=f"node.{key}")
+        if ticket is not None:
+            self.doorman.let_in(ticket, task)
         held.tasks[key] = task
         self._working.add(task)
         task.add_done_callback(self._working.discard)

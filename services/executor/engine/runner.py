@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -16,20 +15,25 @@ import structlog
 from chassis import telemetry
 from chassis.blobs import Blobs
 from chassis.bus import Bus
-from chassis.llm.call import Completion, Cost, ModelChoice, ModelFailure, Prompt, Record, Usage, estimated_tokens
+from chassis.llm.call import Completion, ModelFailure, Prompt
 from chassis.llm.models import Models
 from chassis.llm.sidecar import sidecar_for
 from chassis.llm.text import clean
-from chassis.postgres import CONNECTION_LOST, Pool
-from contracts.errors import RetryLater
+from chassis.postgres import CONNECTION_LOST, Pool, server_is_away
+from contracts.errors import FluidcrewError, RetryLater
 from contracts.executor import RunNode
-from services.executor.domain.facts import NO_EFFORT, Effort, Failed, Output, Spend, Succeeded
+from services.executor.domain.facts import Failed, Output, Spent, Succeeded
 from services.executor.domain.prompt import EarlierResult, system_prompt, user_prompt
 from services.executor.domain.run import AttemptStatus, Closed, Opened, Run
 from services.executor.engine import store
+from services.executor.engine.account import Account, Call, Sidecar
 from services.executor.engine.claims import Brief
+from services.executor.engine.conversation import Conversation, NoEnd, Talk
 from services.executor.engine.inbox import Report
 from services.executor.engine.tokens import TokenStream
+from services.executor.engine.toolbox import OutOfTime, Place, Toolbox
+from services.executor.engine.weather.calls import Calls
+from services.executor.engine.weather.ticket import NO_VERDICT, Ticket
 
 log = structlog.get_logger(__name__)
 
@@ -40,117 +44,115 @@ STAGING_SECONDS = 30.0  # beyond the model's time: storing a large output
 DOUBT_SECONDS = 0.05
 AWAY_SECONDS = 0.3  # between looks whether a server is back
 MOST_OF_AN_ERROR = 2_000  # characters
+CUT_OFF = "the text is cut off: its model had reached the limit of tokens (LLM_MAX_OUTPUT_TOKENS)"
 OPENING_CHARACTERS = 16_000  # of a large output, kept beside its reference: previews and prompts need no more
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One attempt at one node. `is_ours` says whether we are sure enough to own the run to pay for a call."""
+    """One attempt at one node. `is_ours` says whether we are sure enough to own the run to pay for a call; `tell` takes
+    what is learnt after the attempt was cut off. `ticket` says which model it got, when the weather is bad."""
 
     run: Run
     brief: Brief
     attempt: Opened
     is_ours: Callable[[], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class _Began:
-    """A call that is under way."""
-
-    choice: ModelChoice
-    at: datetime
-    clock: float
-
-    def cut_off(self, prompt: Prompt, characters: int) -> ModelFailure:
-        """As the model layer would tell it, had it not been the one that was canceled."""
-        record = Record(
-            choice=self.choice,
-            model_used=self.choice.model,
-            started_at=self.at,
-            ended_at=datetime.now(UTC),
-            latency_ms=round((time.perf_counter() - self.clock) * 1000),
-            usage=Usage(estimated_tokens(prompt.size), estimated_tokens(characters), estimated=True),
-            cost=Cost(None, "the call was canceled, and with it the account of what it cost"),
-            warnings=("tokens are estimated from what was sent and received",),
-        )
-        failure = ModelFailure("canceled", "the call was canceled before its answer was complete")
-        failure.record = record
-        return failure
+    tell: Callable[[Report], None]
+    ticket: Ticket | None = None
 
 
 class Runner:
-    """Calls models. Whatever happens becomes a report; only cancellation passes through, and closes the HTTP request."""
+    """Performs attempts. Whatever happens becomes a report; only cancellation passes, and closes the HTTP request."""
 
-    def __init__(self, pool: Pool, models: Models, blobs: Blobs, bus: Bus, *, node_timeout: float) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        models: Models,
+        calls: Calls,
+        blobs: Blobs,
+        bus: Bus,
+        toolbox: Toolbox,
+        *,
+        node_timeout: float,
+        rounds: int,
+    ) -> None:
         self._pool = pool
         self._models = models
         self._blobs = blobs
         self._bus = bus
+        self._conversation = Conversation(calls, toolbox, rounds)
         self._node_timeout = node_timeout
         self._late: set[asyncio.Task[None]] = set()
 
     async def perform(self, work: Work) -> Report:
         node, number = work.attempt.node, work.attempt.number
+        account = Account(partial(_sidecar, work))
         with structlog.contextvars.bound_contextvars(run_id=str(work.run.id), node=node.key, attempt=number):
             try:
-                return await self._in_time(work)
-            except (RetryLater, TimeoutError, *CONNECTION_LOST) as error:
-                return self._failed(work, str(error) or repr(error))
+                return await self._in_time(work, account)
+            except asyncio.CancelledError:
+                account.cut_off()
+                self._remember(work, account)
+                raise
+            except ModelFailure as failure:
+                return _failed(work, account, failure)
+            except (NoEnd, OutOfTime, RetryLater, TimeoutError, *CONNECTION_LOST) as error:
+                return _failed(work, account, error)
             except (
                 Exception
             ) as error:  # a bug, of ours or of a library: the node pays with an attempt, the process lives
                 log.exception("node.broke")
                 telemetry.report(error, run_id=str(work.run.id), node=node.key)
-                return self._failed(work, f"internal error: {type(error).__name__}")
+                return _failed(work, account, FluidcrewError(f"internal error: {type(error).__name__}"))
 
-    async def _in_time(self, work: Work) -> Report:
+    async def _in_time(self, work: Work, account: Account) -> Report:
         spec = RunNode.model_validate(await _once_there(lambda: store.spec_of(self._pool, work.attempt.node.id)))
         prompt = Prompt(system_prompt(spec), user_prompt(work.run.title, spec, await self._earlier(work)))
+        account.ticket = ticket = self._ticket(work, spec)
         timeout = spec.timeout_s or self._node_timeout
-        while not work.is_ours():  # noqa: ASYNC110  # a beat renews the lease, or the run is taken and this task ends
-            await asyncio.sleep(DOUBT_SECONDS)
+        await _sure(work)
         try:
             async with asyncio.timeout(timeout + STAGING_SECONDS) as limit:
-                return await self._call(work, spec, prompt, timeout)
+                completion = await self._conversation.hold(self._talk(work, ticket, prompt, timeout, account))
+                return await self._answered(work, account, completion)
         except TimeoutError:
             if not limit.expired():
                 raise
-            return self._failed(work, f"its result was not stored within {timeout + STAGING_SECONDS:g} s")
+            raise TimeoutError(f"its result was not stored within {timeout + STAGING_SECONDS:g} s") from None
 
-    async def _call(self, work: Work, spec: RunNode, prompt: Prompt, timeout: float) -> Report:
-        tokens = TokenStream(self._bus, work.run.company, work.run.id, work.attempt.node, work.attempt.number)
-        try:
-            choice = self._models.choose(spec.llm_backend, spec.llm_model)
-            began = _Began(choice, datetime.now(UTC), time.perf_counter())
-            completion: Completion[Any] = await self._models.complete(
-                choice, prompt, on_token=tokens.feed, timeout=timeout
-            )
-        except ModelFailure as failure:
-            return self._refused(work, prompt, failure)
-        except asyncio.CancelledError:
-            self._remember(work, prompt, began.cut_off(prompt, tokens.characters))
-            raise
-        await tokens.flush()
-        return await self._answered(work, prompt, completion)
+    def _ticket(self, work: Work, spec: RunNode) -> Ticket:
+        choice = self._models.choose(spec.llm_backend, spec.llm_model)
+        ticket = work.ticket or Ticket(choice, choice)
+        ticket.company, ticket.context = work.run.company, work.brief.context
+        node = work.run.nodes[work.attempt.node.key]
+        ticket.earlier = node.failures + node.waits
+        return ticket
 
-    def _remember(self, work: Work, prompt: Prompt, failure: ModelFailure) -> None:
-        """A call that was canceled was paid for all the same. Its attempt has ended: no turn would take a report."""
-        report = self._refused(work, prompt, failure)
-        task = asyncio.create_task(self._account(work, report))
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
+    def _talk(self, work: Work, ticket: Ticket, prompt: Prompt, timeout: float, account: Account) -> Talk:
+        run, node, number = work.run, work.attempt.node, work.attempt.number
+        deadline = asyncio.get_running_loop().time() + timeout
+        place = Place(run.company, run.id, node.id, number, work.brief.context, deadline)
+        tokens = TokenStream(self._bus, run.company, run.id, node, number)
+        return Talk(ticket, prompt, place, tokens, account, partial(_sure, work))
 
-    async def _account(self, work: Work, report: Report) -> None:
-        assert isinstance(report.fact, Failed)
-        closed = Closed(work.attempt.node, work.attempt.number, AttemptStatus.CANCELED, effort=report.fact.effort)
+    def _remember(self, work: Work, account: Account) -> None:
+        """Calls were paid for although their attempt was canceled. It has ended: no turn would take a report."""
+        if account.sidecars:
+            task = asyncio.create_task(self._note(work, account))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+
+    async def _note(self, work: Work, account: Account) -> None:
+        node, number = work.attempt.node, work.attempt.number
+        closed = Closed(node, number, AttemptStatus.CANCELED, effort=account.effort())
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 await store.save_efforts(connection, [closed])
-                if report.sidecar is not None:
-                    place = (work.run.id, work.attempt.node.id, work.attempt.number)
-                    await store.save_sidecars(connection, [(*place, report.sidecar)])
+                await store.save_sidecars(connection, store.numbered(work.run.id, node.id, number, account.sidecars))
         except store.TROUBLE as error:
-            log.warning("node.cost_not_noted", node_id=str(work.attempt.node.id), error=repr(error))
+            log.warning("node.cost_not_noted", node_id=str(node.id), error=repr(error))
+        else:
+            work.tell(Report(work.run.id, Spent(closed.effort.spend)))
 
     async def drain(self) -> None:
         """Wait until what canceled calls took is noted."""
@@ -163,10 +165,11 @@ class Runner:
         found = await _once_there(lambda: store.outputs_of(self._pool, work.run.id, work.attempt.node.deps))
         return [EarlierResult(*record) for record in found]
 
-    async def _answered(self, work: Work, prompt: Prompt, completion: Completion[Any]) -> Report:
+    async def _answered(self, work: Work, account: Account, completion: Completion[Any]) -> Report:
         output = await self._output(work, completion.text)
-        fact = Succeeded(work.attempt.node.key, work.attempt.number, output, _effort(completion.record))
-        return Report(work.run.id, fact, self._sidecar(work, prompt, completion))
+        warnings = (CUT_OFF,) if completion.cut_off else ()
+        fact = Succeeded(work.attempt.node.key, work.attempt.number, output, account.effort(), warnings)
+        return Report(work.run.id, fact, tuple(account.sidecars))
 
     async def _output(self, work: Work, text: str) -> Output:
         data = text.encode()
@@ -178,40 +181,49 @@ class Runner:
         ref = await _once_there(lambda: self._blobs.put(data, company=work.run.company, content_type=kind))
         return Output(text[:OPENING_CHARACTERS], ref, len(data), checksum)
 
-    def _refused(self, work: Work, prompt: Prompt, failure: ModelFailure) -> Report:
-        effort = _effort(failure.record) if failure.record else NO_EFFORT
-        fact = Failed(
-            work.attempt.node.key,
-            work.attempt.number,
-            error=clean(str(failure))[:MOST_OF_AN_ERROR],
-            jitter=random.random(),
-            retriable=failure.retriable,
-            rate_limited=failure.kind == "rate_limited",
-            retry_after=failure.retry_after,
-            effort=effort,
-        )
-        return Report(work.run.id, fact, self._sidecar(work, prompt, failure) if failure.record else None)
 
-    def _failed(self, work: Work, error: str) -> Report:
-        message = clean(error)[:MOST_OF_AN_ERROR]
-        return Report(work.run.id, Failed(work.attempt.node.key, work.attempt.number, message, random.random()))
-
-    def _sidecar(self, work: Work, prompt: Prompt, call: Completion[Any] | ModelFailure) -> dict[str, Any]:
-        return sidecar_for(
-            call,
-            prompt,
-            run_id=work.run.id,
-            node_id=work.attempt.node.id,
-            retry_index=work.attempt.number - 1,
-            request_id=work.brief.context.request_id or None,
-            metadata={"node": work.attempt.node.key, "role": work.attempt.node.role},
-        )
+async def _sure(work: Work) -> None:
+    """Until we are sure to own the run: a beat renews the lease, or the run is taken and this task ends."""
+    while not work.is_ours():  # noqa: ASYNC110
+        await asyncio.sleep(DOUBT_SECONDS)
 
 
-def _effort(record: Record) -> Effort:
-    usage = record.usage
-    spend = Spend(usage.prompt_tokens, usage.completion_tokens, 1, record.cost.amount)
-    return Effort(spend, record.latency_ms, record.model_used)
+def _failed(work: Work, account: Account, error: Exception) -> Report:
+    account.cut_off()
+    failure = error if isinstance(error, ModelFailure) else None
+    verdict = account.ticket.verdict if failure and account.ticket else NO_VERDICT
+    fact = Failed(
+        work.attempt.node.key,
+        work.attempt.number,
+        error=clean(str(error) or repr(error))[:MOST_OF_AN_ERROR],
+        jitter=random.random(),
+        # who does not come to an end would not the next time, at the price of as many calls
+        retriable=failure.retriable if failure else not isinstance(error, NoEnd),
+        weather=verdict.weather,
+        works_for_others=verdict.works_for_others,
+        retry_after=verdict.wait,
+        effort=account.effort(),
+    )
+    return Report(work.run.id, fact, tuple(account.sidecars))
+
+
+def _sidecar(work: Work, call: Call, prompt: Prompt, number: int) -> Sidecar:
+    node = work.attempt.node
+    asked_for = dict.fromkeys(c.name for c in call.tool_calls) if isinstance(call, Completion) else {}
+    return sidecar_for(
+        call,
+        prompt,
+        run_id=work.run.id,
+        node_id=node.id,
+        retry_index=work.attempt.number - 1,
+        request_id=work.brief.context.request_id or None,
+        metadata={"node": node.key, "role": node.role, "call": number, **_stood_in_for(work.ticket)},
+        tooling=[{"name": name} for name in asked_for],
+    )
+
+
+def _stood_in_for(ticket: Ticket | None) -> dict[str, str]:
+    return {"requested": str(ticket.requested)} if ticket and ticket.choice != ticket.requested else {}
 
 
 async def _once_there(ask: Callable[[], Awaitable[T]]) -> T:
@@ -220,5 +232,7 @@ async def _once_there(ask: Callable[[], Awaitable[T]]) -> T:
         try:
             return await ask()
         except (RetryLater, *CONNECTION_LOST) as error:
+            if not isinstance(error, RetryLater | TimeoutError) and not server_is_away(error):
+                raise
             log.warning("node.waits", error=str(error) or repr(error))
             await asyncio.sleep(AWAY_SECONDS)

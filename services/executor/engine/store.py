@@ -11,11 +11,11 @@ import asyncpg
 
 from chassis.postgres import CONNECTION_LOST, Connection, Pool
 from services.executor.domain.facts import Output
-from services.executor.domain.run import Closed, Node, Opened, Run
-from services.executor.domain.status import NODE_FINAL
+from services.executor.domain.run import Closed, Node, Opened, Overridden, Run
+from services.executor.domain.status import NODE_FINAL, RUN_FINAL
 
 #: The planner's guesses about unnest() on tables it has not analysed yet are hash joins over sequential scans,
-#: 2.5 ms for a small transaction (findings-throughput, pitfall 6).
+#: 2.5 ms for a small transaction; without them a chain of no-ops took 1.8 ms per node in place of 9.5.
 COMMITTER_SETTINGS = {
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
@@ -32,7 +32,14 @@ TROUBLE = (*CONNECTION_LOST, TimeoutError, asyncpg.PostgresError)
 RUN_COLUMNS = """r.id, r.company_id, r.task_id, r.title, r.status, r.pause_reasons, r.dry_run, r.timeout, r.time_left,
     r.deadline_at, r.error, r.context, r.started_at, r.ended_at, r.epoch"""
 NODE_COLUMNS = """id, run_id, key, title, role, deps, spec->>'kind' as kind, (spec->>'max_attempts')::int as max_attempts,
-    status, attempt, failures, losses, due_at, error, prompt_tokens, completion_tokens, requests, cost_usd"""
+    status, attempt, failures, losses, waits, due_at, error, pause_reasons, parked_on, prompt_tokens, completion_tokens,
+    requests, cost_usd"""
+
+
+#: of the row `r` of runs and what it becomes, `x`
+IS_AS_WANTED = """(x.status = any($31::text[]) or r.wanted = 'pause' and x.status = 'paused'
+    or r.wanted = 'run' and x.status = 'running' and x.pause_reasons = '')"""
+HAS_NO_ORDERS = "not exists (select from signals s where s.run_id = r.id)"
 
 
 class Order(NamedTuple):
@@ -40,6 +47,7 @@ class Order(NamedTuple):
 
     run_id: UUID
     kind: str
+    payload: dict[str, Any]
     more: bool
 
 
@@ -57,6 +65,16 @@ class Fence(NamedTuple):
 
     now: datetime
     turn: int
+
+
+class Sidecar(NamedTuple):
+    """The account of one model call; `call` counts those of the attempt from 1."""
+
+    run: UUID
+    node: UUID
+    attempt: int
+    call: int
+    document: dict[str, Any]
 
 
 async def register_worker(pool: Pool, worker: UUID, host: str, pid: int, lease: float) -> None:
@@ -154,8 +172,11 @@ async def claim_runs(connection: Connection, worker: UUID, limit: int, waited: f
 
 
 async def nodes_of_runs(connection: Connection, runs: Collection[UUID]) -> list[asyncpg.Record]:
+    """`ordered` in each row says whether any of the runs has an order."""
     return await connection.fetch(
-        f"select {NODE_COLUMNS} from nodes where run_id = any($1) order by run_id, position", list(runs)
+        f"""select {NODE_COLUMNS}, exists (select from signals where signals.run_id = any($1)) as ordered
+            from nodes where run_id = any($1) order by run_id, position""",
+        list(runs),
     )
 
 
@@ -184,51 +205,95 @@ async def take_orders(connection: Connection, worker: UUID, runs: Collection[UUI
                from signals s join runs r on r.id = s.run_id
                where s.run_id = any($1) and r.owner = $2 order by s.run_id, s.id
            )
-           delete from signals s using first where s.id = first.id returning s.run_id, s.kind, first.more""",
+           delete from signals s using first where s.id = first.id returning s.run_id, s.kind, s.payload, first.more""",
         list(runs), worker,
     )  # fmt: skip
     return [Order(*record) for record in records]
 
 
-async def save_turn(connection: Connection, worker: UUID, now: datetime, moves: Moves) -> None:
-    """Nodes, attempts and runs in one statement: a round trip each would be half of a small turn's time.
+def moving(only_if: str = "true") -> str:
+    """Nodes, attempts and runs as common table expressions of one statement: a round trip each would be half of a small
+    turn's time. Their values are those of `values_of`, and what uses them is in at_once/.
 
     A run's `wake_at` only ever moves nearer here: an order that came in meanwhile has set it, and must not be slept over.
     """
-    await connection.execute(
-        """with moved as (
+    return f"""moved as (
                update nodes n set status = x.status, attempt = x.attempt, failures = x.failures, losses = x.losses,
-                   due_at = x.due_at, error = x.error, updated_at = $2,
+                   waits = x.waits, due_at = x.due_at, error = x.error, updated_at = $2,
+                   pause_reasons = string_to_array(x.pause_reasons, E'\\n'), parked_on = null,
                    started_at = case when x.status = 'running' then $2 else n.started_at end,
                    ended_at = case when x.status = any($3::text[]) then $2 end
-               from unnest($4::uuid[], $5::text[], $6::int[], $7::int[], $8::int[], $9::timestamptz[], $10::text[])
-                   as x (id, status, attempt, failures, losses, due_at, error)
-               where n.id = x.id
+               from unnest($4::uuid[], $5::text[], $6::int[], $7::int[], $8::int[], $9::timestamptz[], $10::text[],
+                           $11::int[], $12::text[])
+                   as x (id, status, attempt, failures, losses, due_at, error, waits, pause_reasons)
+               where n.id = x.id and {only_if}
            ), opened as (
                insert into attempts (node_id, number, run_id, company_id, worker_id, started_at)
                select x.node_id, x.number, x.run_id, x.company_id, $1, $2
-               from unnest($11::uuid[], $12::int[], $13::uuid[], $14::text[]) as x (node_id, number, run_id, company_id)
+               from unnest($13::uuid[], $14::int[], $15::uuid[], $16::text[]) as x (node_id, number, run_id, company_id)
+               where {only_if}
            ), closed as (
                update attempts a set status = x.status, error = x.error, ended_at = $2
-               from unnest($15::uuid[], $16::int[], $17::text[], $18::text[]) as x (node_id, number, status, error)
-               where a.node_id = x.node_id and a.number = x.number
-           )
-           update runs r set status = x.status, pause_reasons = string_to_array(x.pause_reasons, E'\\n'),
-               error = x.error, time_left = x.time_left, deadline_at = x.deadline_at, started_at = x.started_at,
-               ended_at = x.ended_at, owner = case when x.released then null else r.owner end,
-               wake_at = least(r.wake_at, x.wake_at), updated_at = $2
-           from unnest($19::uuid[], $20::text[], $21::text[], $22::text[], $23::interval[], $24::timestamptz[],
-                       $25::timestamptz[], $26::timestamptz[], $27::bool[], $28::timestamptz[])
-               as x (id, status, pause_reasons, error, time_left, deadline_at, started_at, ended_at, released, wake_at)
-           where r.id = x.id and r.owner = $1""",
+               from unnest($17::uuid[], $18::int[], $19::text[], $20::text[]) as x (node_id, number, status, error)
+               where a.node_id = x.node_id and a.number = x.number and {only_if}
+           ), led as (
+               update runs r set status = x.status, pause_reasons = string_to_array(x.pause_reasons, E'\\n'),
+                   error = x.error, time_left = x.time_left, deadline_at = x.deadline_at, started_at = x.started_at,
+                   ended_at = x.ended_at, owner = case when x.released then null else r.owner end,
+                   control_effective_at = case when r.control_asked_at is null or r.control_effective_at is not null
+                       then r.control_effective_at
+                       when {IS_AS_WANTED} and {HAS_NO_ORDERS} then $2 end,
+                   reopening = r.reopening and x.status = any($31::text[]) and not {HAS_NO_ORDERS},
+                   wake_at = least(r.wake_at, x.wake_at), updated_at = $2
+               from unnest($21::uuid[], $22::text[], $23::text[], $24::text[], $25::interval[], $26::timestamptz[],
+                           $27::timestamptz[], $28::timestamptz[], $29::bool[], $30::timestamptz[])
+                   as x (id, status, pause_reasons, error, time_left, deadline_at, started_at, ended_at, released,
+                         wake_at)
+               where r.id = x.id and r.owner = $1 and {only_if}
+           )"""
+
+
+def values_of(worker: UUID, now: datetime, moves: Moves) -> tuple[Any, ...]:
+    return (
         worker,
         now,
         list(NODE_FINAL),
-        *_columns([(n.plan.id, n.status, n.attempt, n.failures, n.losses, n.due_at, n.error) for n in moves.nodes], 7),
+        *_columns([_node(node) for node in moves.nodes], 9),
         *_columns([(o.node.id, o.number, run.id, run.company) for run, o in moves.opened], 4),
         *_columns([(c.node.id, c.number, c.status, c.error) for c in moves.closed], 4),
         *_columns([_run(*given) for given in moves.runs], 10),
+        list(RUN_FINAL),
     )
+
+
+async def save_overrides(connection: Connection, overridden: Sequence[Overridden]) -> None:
+    """What the next attempts of these nodes are told: a prompt that replaces, params that are laid over."""
+    for node, prompt, params in overridden:
+        await connection.execute(
+            """update nodes set spec = spec
+                   || case when $2::text is null then '{}' else jsonb_build_object('instructions', $2::text) end
+                   || case when $3::jsonb is null then '{}'
+                           else jsonb_build_object('params', coalesce(spec->'params', '{}') || $3::jsonb) end
+               where id = $1""",
+            node.id, prompt, params,
+        )  # fmt: skip
+
+
+async def move_outputs_to_attempts(connection: Connection, nodes: Collection[UUID]) -> None:
+    """Of nodes that run again: what they had produced stays with the attempt that produced it."""
+    if nodes:
+        await connection.execute(
+            """with kept as (
+                   update attempts a set output = n.output, output_ref = n.output_ref, output_size = n.output_size,
+                       checksum = n.checksum
+                   from nodes n where n.id = any($1) and n.checksum is not null and a.node_id = n.id
+                       and a.number = (select max(number) from attempts where node_id = n.id and status = 'succeeded')
+               )
+               update nodes set output = null, output_ref = null, output_size = null, checksum = null,
+                   duration_ms = null, reused_from = null
+               where id = any($1)""",
+            list(nodes),
+        )
 
 
 async def save_efforts(connection: Connection, closed: Iterable[Closed]) -> None:
@@ -239,12 +304,14 @@ async def save_efforts(connection: Connection, closed: Iterable[Closed]) -> None
     await connection.execute(
         """with x as materialized (
                select * from unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::int[],
-                                    $7::numeric[], $8::int[], $9::text[], $10::jsonb[], $11::bigint[], $12::text[])
+                                    $7::numeric[], $8::int[], $9::text[], $10::text[], $11::jsonb[], $12::bigint[],
+                                    $13::text[])
                    as x (node_id, number, model, prompt_tokens, completion_tokens, requests, cost_usd, duration_ms,
-                         output, output_ref, output_size, checksum)
+                         requested, output, output_ref, output_size, checksum)
            ), tried as (
                update attempts a set model = x.model, prompt_tokens = x.prompt_tokens, requests = x.requests,
-                   completion_tokens = x.completion_tokens, cost_usd = x.cost_usd, duration_ms = x.duration_ms
+                   completion_tokens = x.completion_tokens, cost_usd = x.cost_usd, duration_ms = x.duration_ms,
+                   requested = x.requested
                from x where a.node_id = x.node_id and a.number = x.number
            )
            update nodes n set model = coalesce(x.model, n.model), duration_ms = x.duration_ms,
@@ -253,18 +320,24 @@ async def save_efforts(connection: Connection, closed: Iterable[Closed]) -> None
                output = coalesce(x.output, n.output), output_ref = coalesce(x.output_ref, n.output_ref),
                output_size = coalesce(x.output_size, n.output_size), checksum = coalesce(x.checksum, n.checksum)
            from x where n.id = x.node_id""",
-        *_columns([(c.node.id, c.number, *_effort(c), *_output(c.output)) for c in efforts], 12),
+        *_columns([(c.node.id, c.number, *_effort(c), *_output(c.output)) for c in efforts], 13),
     )
 
 
-async def save_sidecars(connection: Connection, sidecars: Sequence[tuple[UUID, UUID, int, dict[str, Any]]]) -> None:
-    """(run, node, attempt, document)"""
+async def save_sidecars(connection: Connection, sidecars: Sequence[Sidecar]) -> None:
+    """A call's first account stands: it must not fail the node when a call that was canceled is told of twice."""
     if sidecars:
         await connection.execute(
-            """insert into sidecars (run_id, node_id, attempt, document)
-               select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::jsonb[])""",
-            *_columns(sidecars, 4),
+            """insert into sidecars (run_id, node_id, attempt, call, document)
+               select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::jsonb[])
+               on conflict (node_id, attempt, call) do nothing""",
+            *_columns(sidecars, 5),
         )
+
+
+def numbered(run: UUID, node: UUID, attempt: int, documents: Iterable[dict[str, Any]]) -> list[Sidecar]:
+    """The sidecars of one attempt, in the order of its calls."""
+    return [Sidecar(run, node, attempt, call, document) for call, document in enumerate(documents, start=1)]
 
 
 async def spec_of(pool: Pool, node: UUID) -> dict[str, Any]:
@@ -282,16 +355,25 @@ async def outputs_of(pool: Pool, run: UUID, keys: Collection[str]) -> list[async
     )  # fmt: skip
 
 
+def _node(node: Node) -> tuple[Any, ...]:
+    counts = (node.attempt, node.failures, node.losses)
+    return (node.plan.id, node.status, *counts, node.due_at, node.error, node.waits, _joined(node.pause_reasons))
+
+
+def _joined(reasons: Iterable[str]) -> str:
+    """unnest() would take arrays of arrays apart."""
+    return "\n".join(sorted(reasons))
+
+
 def _run(run: Run, released: bool, wake_at: datetime | None) -> tuple[Any, ...]:
-    reasons = "\n".join(sorted(run.pause_reasons))
     clock = (run.time_left, run.deadline, run.started_at, run.ended_at)
-    return (run.id, run.status, reasons, run.error, *clock, released, wake_at)
+    return (run.id, run.status, _joined(run.pause_reasons), run.error, *clock, released, wake_at)
 
 
 def _effort(closed: Closed) -> tuple[Any, ...]:
     effort, spend = closed.effort, closed.effort.spend
     tokens = (spend.prompt_tokens, spend.completion_tokens)
-    return (effort.model, *tokens, spend.requests, spend.cost, effort.duration_ms)
+    return (effort.model, *tokens, spend.requests, spend.cost, effort.duration_ms, effort.requested)
 
 
 def _output(output: Output | None) -> tuple[Any, ...]:

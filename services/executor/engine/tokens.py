@@ -6,7 +6,7 @@ import asyncio
 from uuid import UUID
 
 from chassis.bus import Bus
-from contracts.executor import NodeToken
+from contracts.run_facts import NodeToken
 from services.executor.domain.graph import Plan
 
 GATHERING_SECONDS = 0.05
@@ -20,12 +20,10 @@ class TokenStream:
         self._company, self._run_id, self._node, self._attempt = company, run_id, node, attempt
         self._gathered: list[str] = []
         self._index = 0
-        self.characters = 0  # received so far
         self._next = 0.0
 
     async def feed(self, piece: str) -> None:
         self._gathered.append(piece)
-        self.characters += len(piece)
         if asyncio.get_running_loop().time() >= self._next:
             await self.flush()
 

@@ -1,0 +1,227 @@
+"""Why does something not move, and what will release it? Said of one moment, for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from contracts.executor import NodeStatus, RunStatus
+from contracts.run_control import Waiting, WaitingFor, WaitReason
+from services.executor.domain.run_moves import CONTROL
+from services.executor.domain.scene import Order, Scene, SceneNode, Weather, Worker
+from services.executor.domain.status import NODE_DONE, NODE_FINAL, RUN_FINAL
+
+BROKEN = frozenset({NodeStatus.FAILED, NodeStatus.CANCELED})
+SHOWN_KEYS = 5
+
+
+def explained(scene: Scene) -> WaitingFor:
+    items: list[Waiting] = []
+    if scene.status not in RUN_FINAL or scene.orders:
+        items += _of_the_run(scene)
+    if scene.status not in RUN_FINAL:
+        items += _of_the_nodes(scene)
+    return WaitingFor(run_id=scene.run_id, status=scene.status, wanted=scene.wanted, items=items)
+
+
+def _of_the_run(scene: Scene) -> Iterator[Waiting]:
+    """What holds the run as a whole; nothing when only its nodes wait."""
+    orders = [order for order in scene.orders if order.key is None]
+    if orders:
+        yield _ordered(scene, "run", str(scene.status), orders[0])
+    elif _is_over(scene.owner, scene.now):
+        yield _run(
+            scene, WaitReason.EXECUTOR, f"{_worker(scene)} stopped answering", "another executor takes the run over"
+        )
+    elif scene.owner is None and scene.status is RunStatus.QUEUED:
+        release = "the next executor with a free slot"
+        yield _run(scene, WaitReason.EXECUTOR, "no executor has taken the run yet", release)
+    elif scene.pause_reasons:
+        yield _paused_run(scene)
+    elif scene.owner is None and scene.wake_at is not None:
+        at = "now" if scene.wake_at <= scene.now else f"at {_clock(scene.wake_at)}"
+        detail = f"nothing could happen for a while: no executor holds the run, and one looks at it again {at}"
+        yield _run(scene, WaitReason.EXECUTOR, detail, "an executor takes it then", until=scene.wake_at)
+
+
+def _paused_run(scene: Scene) -> Waiting:
+    finishing = [node.key for node in scene.nodes if node.status is NodeStatus.RUNNING]
+    who = f"by {scene.asked_by} " if scene.asked_by else ""
+    when = f"at {_clock(scene.asked_at)} " if scene.asked_at else ""
+    state = f"; {len(finishing)} nodes finish first" if finishing else ""
+    detail = f"a pause was asked for {who}{when}".strip() + state
+    return _run(scene, WaitReason.PAUSED, detail, "resume of the run", by=scene.asked_by, on=finishing)
+
+
+def _of_the_nodes(scene: Scene) -> Iterator[Waiting]:
+    by_key = {node.key: node for node in scene.nodes}
+    orders = {order.key: order for order in reversed(scene.orders) if order.key is not None}
+    for node in scene.nodes:
+        if node.status in NODE_FINAL:
+            continue
+        if (order := orders.get(node.key)) is not None:
+            yield _ordered(scene, "node", str(node.status), order, node)
+        else:
+            yield _of_a_node(scene, node, by_key)
+
+
+def _of_a_node(scene: Scene, node: SceneNode, by_key: Mapping[str, SceneNode]) -> Waiting:
+    if node.status is NodeStatus.RUNNING:
+        return _running(scene, node)
+    if node.status is NodeStatus.PAUSED:
+        return _paused(node)
+    if node.status is NodeStatus.REVIEWING:
+        return _node(node, WaitReason.VERDICT, "its result is being reviewed", "a verdict")
+    if missing := [dep for dep in node.deps if by_key[dep].status not in NODE_DONE]:
+        return _blocked(node, missing, by_key)
+    return _ready(scene, node)
+
+
+def _running(scene: Scene, node: SceneNode) -> Waiting:
+    if scene.owner is None or _is_over(scene.owner, scene.now):
+        detail = f"attempt {node.attempt} was under way when its executor stopped answering"
+        return _node(node, WaitReason.EXECUTOR, detail, "another executor takes the run over and starts it again")
+    until = scene.owner.lease_until
+    detail = f"attempt {node.attempt} is under way, under the lease of {_worker(scene)} until {_clock(until)}"
+    release = "its result; or the end of the lease, then another executor starts it again"
+    return _node(node, WaitReason.RUNNING, detail, release, until=until, on=[str(scene.owner.id)])
+
+
+def _paused(node: SceneNode) -> Waiting:
+    if CONTROL in node.pause_reasons:
+        who, when = f" by {node.asked_by}" if node.asked_by else "", node.asked_at or node.since
+        detail = f"it was paused{who} at {_clock(when)}"
+        return _node(node, WaitReason.PAUSED, detail, "resume or skip of the node", by=node.asked_by)
+    reason = WaitReason.VERDICT if "verdict" in node.pause_reasons else WaitReason.PAUSED
+    reasons = ", ".join(node.pause_reasons)
+    return _node(node, reason, f"it is paused for: {reasons}", f"what settles: {reasons}")
+
+
+def _blocked(node: SceneNode, missing: Sequence[str], by_key: Mapping[str, SceneNode]) -> Waiting:
+    if broken := _broken_before(node, by_key):
+        detail = f"it needs {_listed(broken)}, which failed: without somebody's order it never runs"
+        return _node(node, WaitReason.FAILED_DEPENDENCY, detail, f"skip or override of {_listed(broken)}", on=broken)
+    states = ", ".join(f"{key} ({by_key[key].status})" for key in missing[:SHOWN_KEYS])
+    return _node(node, WaitReason.DEPENDENCY, f"it needs the results of {states}", "their completion", on=missing)
+
+
+def _ready(scene: Scene, node: SceneNode) -> Waiting:
+    """It could start, as far as the plan goes."""
+    if scene.pause_reasons:
+        return _node(node, WaitReason.PAUSED, "its run is paused", "resume of the run", by=scene.asked_by)
+    if node.weather is not None:
+        return _held_by_weather(node, node.weather)
+    if node.due_at is not None and node.due_at > scene.now:
+        detail = f"attempt {node.attempt} ended with: {node.error}; it is repeated at {_clock(node.due_at)}"
+        return _node(node, WaitReason.RETRY, detail, "the time of the next attempt", until=node.due_at)
+    if scene.owner is None or _is_over(scene.owner, scene.now):
+        return _node(node, WaitReason.EXECUTOR, "no executor holds its run", "an executor that takes the run")
+    detail = f"{_worker(scene)} runs {scene.owner.running} nodes and starts it as soon as a slot is free"
+    return _node(node, WaitReason.SLOT, detail, "a free slot", on=[str(scene.owner.id)])
+
+
+def _held_by_weather(node: SceneNode, weather: Weather) -> Waiting:
+    until = f" until {_clock(weather.until)}" if weather.until else ""
+    detail = f"{weather.provider}/{weather.model} is not to be had{until}: {weather.reason or 'its circuit is open'}"
+    release = "the provider's recovery; one call at a time tries it"
+    return _node(
+        node, WaitReason.PROVIDER, detail, release, until=weather.until, on=[f"{weather.provider}/{weather.model}"]
+    )
+
+
+def _broken_before(node: SceneNode, by_key: Mapping[str, SceneNode]) -> list[str]:
+    """Nodes that failed, somewhere before this one with nothing done in between; in plan order."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    left = list(node.deps)
+    while left:
+        dep = by_key[left.pop()]
+        if dep.key in seen or dep.status in NODE_DONE:
+            continue
+        seen.add(dep.key)
+        if dep.status in BROKEN:
+            found.add(dep.key)
+        else:
+            left.extend(dep.deps)
+    return [key for key in by_key if key in found]
+
+
+def _ordered(scene: Scene, what: str, status: str, order: Order, node: SceneNode | None = None) -> Waiting:
+    who = f" by {order.by}" if order.by else ""
+    holder = _worker(scene) if scene.owner and not _is_over(scene.owner, scene.now) else "the next executor"
+    return Waiting(
+        what="node" if what == "node" else "run",
+        node_id=node.id if node else None,
+        key=order.key,
+        status=status,
+        reason=WaitReason.ORDER,
+        detail=f"{order.action} was ordered{who} at {_clock(order.at)} and is not carried out yet",
+        release=f"{holder} sees the order",
+        since=order.at,
+        by=order.by,
+    )
+
+
+def _run(
+    scene: Scene,
+    reason: WaitReason,
+    detail: str,
+    release: str,
+    *,
+    until: datetime | None = None,
+    by: str | None = None,
+    on: Sequence[str] = (),
+) -> Waiting:
+    return Waiting(
+        what="run",
+        status=scene.status,
+        reason=reason,
+        detail=detail,
+        release=release,
+        since=scene.asked_at if reason is WaitReason.PAUSED and scene.asked_at else scene.since,
+        until=until,
+        by=by,
+        on=list(on),
+    )
+
+
+def _node(
+    node: SceneNode,
+    reason: WaitReason,
+    detail: str,
+    release: str,
+    *,
+    until: datetime | None = None,
+    by: str | None = None,
+    on: Sequence[str] = (),
+) -> Waiting:
+    return Waiting(
+        what="node",
+        node_id=node.id,
+        key=node.key,
+        status=node.status,
+        reason=reason,
+        detail=detail,
+        release=release,
+        since=node.since,
+        until=until,
+        by=by,
+        on=list(on),
+    )
+
+
+def _is_over(owner: Worker | None, now: datetime) -> bool:
+    return owner is not None and (owner.dead or owner.lease_until <= now)
+
+
+def _worker(scene: Scene) -> str:
+    return f"worker {str(scene.owner.id)[:8]} on {scene.owner.host}" if scene.owner else "no worker"
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%H:%M:%S} UTC"
+
+
+def _listed(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
+    return ", ".join(keys[:SHOWN_KEYS]) + more

@@ -1,0 +1,1 @@
+"""A whole turn in one statement, when nothing has to be read for it."""

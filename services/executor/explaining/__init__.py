@@ -1,0 +1,1 @@
+"""What holds a run up, and who executes it."""

@@ -1,0 +1,1 @@
+"""Looks for what should not happen, mends it, and says so."""

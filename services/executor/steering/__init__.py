@@ -1,0 +1,1 @@
+"""People's orders to runs and nodes: judged, noted and left for the owner."""

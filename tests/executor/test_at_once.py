@@ -1,0 +1,39 @@
+"""Turns without a question: what the next fence is expected to say, and who looks for a new run."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from services.executor.engine.at_once.clock import Clock
+from services.executor.engine.store import Fence
+from tests.executor.conftest import World, noop
+from tests.executor.test_ownership import engine_of
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+async def test_the_clock_goes_on_from_what_the_database_said_and_counts_the_next_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    assert clock.expected() is None, "nothing was said yet"
+    clock.told(Fence(NOW, 7))
+    first = clock.expected()
+    await asyncio.sleep(0)
+    second = clock.expected()
+    assert first is not None
+    assert second is not None
+    assert (first.turn, second.turn) == (8, 8)
+    assert NOW <= first.now <= second.now
+    monkeypatch.setattr("services.executor.engine.at_once.clock.TRUSTED", -1.0)
+    assert clock.expected() is None, "what was said long ago is not reckoned with"
+
+
+async def test_a_run_that_its_executor_does_not_take_is_taken_by_another_at_once(world: World) -> None:
+    async with world.executor(poll_s=60) as full, world.executor(poll_s=60):
+        engine_of(full).owner.draining = True
+        run_ids = [await world.start(noop("a")) for _ in range(8)]  # some of these are told to the one that takes none
+        await world.ended(run_ids, timeout=20)
