@@ -22,3 +22,5 @@ class PlannerSettings(ServiceSettings):
     draft_concurrency: int = Field(default=4, ge=1, le=64)
     draft_lease: float = Field(default=15.0, ge=1, le=300)  # until a draft whose worker died is taken over
     draft_attempts: int = Field(default=6, ge=1, le=100)  # until an unreachable provider fails the draft
+    control_wait: float = Field(default=3.0, ge=0, le=8)  # how long an order to a task waits for its run to hear of it
+    reconcile_s: float = Field(default=60.0, gt=0, le=3600)  # between looks, and of silence until a run is asked about

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -17,62 +16,19 @@ from chassis.context import Context
 from chassis.keeper import Keeper
 from chassis.service import Chassis, running
 from chassis.settings import ServiceSettings
+from chassis.testing.eventually import eventually
 from chassis.testing.fake_openai import FakeOpenAI
 from chassis.testing.servers import Database, NatsServer
-from contracts import planner
-from contracts.errors import Code, Rejection, RetryLater
-from contracts.executor import RunFact, RunStartedAnswer, StartRun
+from contracts import planner, run_facts
 from contracts.message import Request
-from contracts.planner import Task
+from contracts.planner import Task, TaskCreated
+from contracts.run_facts import RunFact
+from contracts.task_control import ControlTask, CreateCompany, TaskAction, TaskControlled
 from services.planner.app import build
 from services.planner.settings import PlannerSettings
+from tests.planner.scripted_executor import ENDED_BY, ScriptedExecutor, fact
 
 A = TypeVar("A", bound=BaseModel)
-
-
-@dataclass
-class ScriptedExecutor:
-    """Keeps the executor's promises (one order one answer, one active run per task) and fails as told."""
-
-    asked: list[StartRun] = field(default_factory=list)
-    active: dict[UUID | None, UUID] = field(default_factory=dict)
-    answered: dict[UUID, UUID] = field(default_factory=dict)
-    refusal: Rejection | None = None
-    loses_answers: bool = False
-    takes: float = 0.0  # seconds; who repeats the order meanwhile hears that it is in flight
-    in_flight: set[UUID] = field(default_factory=set)
-    chassis: Chassis | None = None
-
-    async def build(self, chassis: Chassis) -> None:
-        self.chassis = chassis
-        chassis.bus.serve(StartRun, self.start)
-
-    async def start(self, order: StartRun, _: Context) -> RunStartedAnswer:
-        if order.command_id in self.in_flight:
-            raise Rejection(Code.IN_FLIGHT, "the same request is being answered right now")
-        self.in_flight.add(order.command_id)
-        try:
-            await asyncio.sleep(self.takes)
-            return self._answer(order)
-        finally:
-            self.in_flight.discard(order.command_id)
-
-    def _answer(self, order: StartRun) -> RunStartedAnswer:
-        self.asked.append(order)
-        if self.refusal is not None:
-            raise self.refusal
-        if order.command_id not in self.answered:
-            if (active := self.active.get(order.task_id)) is not None:
-                raise Rejection(Code.RUN_ACTIVE, "this task has an active run", run_id=str(active))
-            self.active[order.task_id] = self.answered[order.command_id] = order.run_id
-        if self.loses_answers:
-            raise RetryLater(0.1, "the answer got lost")
-        return RunStartedAnswer(run_id=self.answered[order.command_id])
-
-    async def tell(self, *facts: RunFact) -> None:
-        assert self.chassis is not None
-        async with self.chassis.uow.begin() as tx:
-            tx.publish(*facts)
 
 
 @dataclass
@@ -88,37 +44,79 @@ class World:
         assert self.executor.chassis is not None
         return await self.executor.chassis.bus.ask(request, Context(request_id="test"), **kw)
 
-    async def task(self, title: str = "Write a report", **fields: Any) -> Task:
-        created = await self.ask(planner.CreateTask(command_id=uuid4(), title=title, **fields))
-        return created.task
+    async def created(self, title: str = "Write a report", **fields: Any) -> TaskCreated:
+        return await self.ask(planner.CreateTask(command_id=uuid4(), title=title, **fields))
 
-    async def planned(self, title: str = "Write a report", nodes: tuple[str, ...] = ("a", "b")) -> Task:
-        task = await self.task(title)
-        graph = [{"id": key, "title": key.upper(), "suggested_agent_role": "writer"} for key in nodes]
-        await self.ask(planner.CreatePlan.model_validate({"command_id": uuid4(), "task_id": task.id, "graph": graph}))
+    async def task(self, title: str = "Write a report", **fields: Any) -> Task:
+        return (await self.created(title, **fields)).task
+
+    async def planned(self, title: str = "Write a report", nodes: tuple[str, ...] = ("a", "b"), **fields: Any) -> Task:
+        task = await self.task(title, **fields)
+        await self.plan(task, nodes)
         return await self.now(task)
 
+    async def plan(self, task: Task, nodes: tuple[str, ...] = ("a", "b")) -> None:
+        graph = [{"id": key, "title": key.upper(), "suggested_agent_role": "writer"} for key in nodes]
+        asked = {"command_id": uuid4(), "company": task.company_id, "task_id": task.id, "graph": graph}
+        await self.ask(planner.CreatePlan.model_validate(asked))
+
+    async def control(self, task: Task, action: TaskAction, **fields: Any) -> TaskControlled:
+        return await self.ask(ControlTask(command_id=uuid4(), task_id=task.id, action=action, **fields))
+
+    async def company(self, id: str) -> None:
+        await self.ask(CreateCompany(command_id=uuid4(), id=id, name=id.title()))
+
+    async def ends(self, task: Task, run_id: UUID, kind: type[RunFact] = run_facts.RunCompleted) -> None:
+        """The run ends, and the executor says so."""
+        self.executor.end(run_id, ENDED_BY[kind])
+        await self.executor.tell(fact(kind, task, run_id))
+
     async def now(self, task: Task | UUID) -> Task:
-        return await self.ask(planner.GetTask(task_id=task if isinstance(task, UUID) else task.id))
+        if isinstance(task, UUID):
+            return await self.ask(planner.GetTask(task_id=task))
+        return await self.ask(planner.GetTask(company=task.company_id, task_id=task.id))
+
+    async def becomes(self, task: Task, **fields: Any) -> Task:
+        """The task, once it is so."""
+
+        async def is_so() -> Task | None:
+            now = await self.now(task)
+            return now if all(getattr(now, name) == value for name, value in fields.items()) else None
+
+        return await eventually(is_so, what=f"{task.title} becoming {fields}")
 
     async def started(self, task: Task, **fields: Any) -> UUID:
-        return (await self.ask(planner.StartTask(command_id=uuid4(), task_id=task.id, **fields))).run_id
+        about = {"company": task.company_id} | fields
+        return (await self.ask(planner.StartTask(command_id=uuid4(), task_id=task.id, **about))).run_id
+
+
+@pytest.fixture
+def supervisor() -> dict[str, str]:
+    """The variables of the model that plans: offline, and in no hurry. A module may have another."""
+    return {"LLM_DEFAULT_PROVIDER": "demo"}
+
+
+@asynccontextmanager
+async def quick_supervisor() -> AsyncIterator[dict[str, str]]:
+    """One that plans at once, for tests that are about other things."""
+    async with FakeOpenAI() as server:
+        yield {"LLM_DEFAULT_PROVIDER": "openai", "LLM_DEFAULT_MODEL": "fake-1", "OPENAI_BASE_URL": server.base_url}
 
 
 @pytest.fixture
 async def world(
     database: Database,
     nats_server: NatsServer,
+    keeper: Keeper,
     object_store_settings: dict[str, str],
+    supervisor: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> AsyncIterator[World]:
     """The bus and a scripted executor; the planner is started by the test, or by `live`."""
-    for name, value in {**object_store_settings, "LLM_DEFAULT_PROVIDER": "demo"}.items():
+    for name, value in {**object_store_settings, **supervisor}.items():
         monkeypatch.setenv(name, value)
     (files := tmp_path / "task-files").mkdir()
-    keeper = Keeper(nats_server.url())
-    await keeper.apply()
 
     def settings(kind: type[ServiceSettings], service: str, **fields: Any) -> ServiceSettings:
         urls = {"nats_url": nats_server.url(service), "database_url": database.url_for(service)}
@@ -130,11 +128,10 @@ async def world(
         async with running("planner", settings(PlannerSettings, "planner", **(defaults | fields)), build) as chassis:
             yield chassis
 
-    executor = ScriptedExecutor()
-    async with running("executor", settings(ServiceSettings, "executor"), executor.build):
+    scripted = ScriptedExecutor()
+    async with running("executor", settings(ServiceSettings, "executor"), scripted.build):
         urls = {"NATS_URL": nats_server.url("planner"), "DATABASE_URL": database.url_for("planner")}
-        yield World(executor, start_planner, files, urls)
-    await keeper.close()
+        yield World(scripted, start_planner, files, urls)
 
 
 @pytest.fixture

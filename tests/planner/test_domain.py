@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import Code, Rejection
-from contracts.plan import Assignment, Edge, Gate, PlanGraph, PlanNode
+from contracts.plan import Assignment, Edge, Gate, ModelRef, PlanGraph, PlanNode
 from contracts.planner import LaunchTask, PlanDiff, PlanStatus, TaskSpec, TaskStatus
 from services.planner.domain import graph as rules
 from services.planner.domain.assignment import freeze, recruited, slug, unknown_nodes, with_acceptance
@@ -207,6 +207,12 @@ def test_a_frozen_plan_has_every_node_after_what_it_needs_with_its_assignment(
 def test_a_default_model_is_never_mixed_with_another_provider() -> None:
     [node] = freeze(chain("a"), [Assignment(node_id="a", llm_backend="anthropic")], llm_backend="openai", llm_model="m")
     assert (node.llm_backend, node.llm_model) == ("anthropic", None)
+
+
+@pytest.mark.parametrize("fallbacks", [None, [], [ModelRef(provider="ollama", model="m")]])
+def test_who_may_stand_in_for_the_model_is_passed_on(fallbacks: list[ModelRef] | None) -> None:
+    [node] = freeze(chain("a"), [Assignment(node_id="a", fallbacks=fallbacks)])
+    assert node.fallbacks == fallbacks
 
 
 def test_params_of_the_assignment_win_over_the_nodes_and_those_over_the_runs() -> None:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from chassis.llm.models import Models
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from chassis.testing.fake_behaviour import Behaviour
@@ -110,11 +111,19 @@ async def test_a_bad_key_makes_the_plan_invalid_at_once_and_says_what_to_do(worl
         assert "OPENAI_API_KEY" in drafted.errors[0]
 
 
-async def test_a_provider_that_stumbles_is_asked_again(world: World, model: FakeOpenAI) -> None:
+async def test_a_provider_that_stumbles_is_asked_again_and_each_time_it_is_told_why_and_when(
+    world: World, model: FakeOpenAI
+) -> None:
     model.script(Behaviour(status=503), Behaviour(status=429, headers={"retry-after": "0.2"}), answers(step("a")))
-    async with world.start_planner():
+    async with world.start_planner() as chassis:
         drafted = await world.ask(drafting(await world.task()))
         assert (drafted.status, len(model.calls)) == (PlanStatus.READY, 3)
+        rows = await chassis.pool.fetch(
+            "select body from outbox where subject like '%plan.retried%' order by batch, id"
+        )
+        told = [planner.PlanRetried.model_validate_json(row["body"]) for row in rows]
+        assert [fact.attempt for fact in told] == [1, 2]
+        assert all(fact.error and fact.due_at for fact in told)
 
 
 async def test_a_provider_that_never_answers_fails_the_draft_clearly_and_leaves_the_task_as_it_was(
@@ -247,3 +256,27 @@ async def test_auto_plan_creates_the_task_even_when_no_plan_comes_out(world: Wor
         created = await world.ask(planner.CreateTask(command_id=uuid4(), title="Auto", auto_plan=True))
         assert created.task.status is TaskStatus.DRAFT
         assert (await world.ask(planner.GetPlan(plan_id=created.task.plan_id))).status is PlanStatus.INVALID
+
+
+async def test_the_planner_gets_its_model_ready_before_anybody_asks(
+    world: World, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready, warm_up = asyncio.Event(), Models.warm_up
+
+    async def noted(models: Models) -> None:
+        await warm_up(models)
+        ready.set()
+
+    monkeypatch.setattr(Models, "warm_up", noted)
+    async with world.start_planner():
+        await asyncio.wait_for(ready.wait(), 15)
+    assert model.calls == []
+
+
+async def test_a_planner_whose_provider_is_not_ready_does_all_that_needs_no_model(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLM_DEFAULT_PROVIDER", "anthropic")
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    async with world.start_planner():
+        assert (await world.planned()).status is TaskStatus.READY

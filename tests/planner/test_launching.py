@@ -12,13 +12,13 @@ import pytest
 from chassis.testing.eventually import eventually
 from chassis.testing.fake_behaviour import Behaviour
 from chassis.testing.fake_openai import FakeOpenAI
-from contracts import executor, planner
+from contracts import planner, run_facts
 from contracts.errors import Code, Rejection, RetryLater
 from contracts.plan import Gate
 from contracts.planner import LaunchTask, RunAccepted, TaskStatus
 from tests.planner.conftest import World
+from tests.planner.scripted_executor import fact
 from tests.planner.test_drafting import answers, step
-from tests.planner.test_runs import fact
 from tests.planner.test_tasks import refusal
 
 NODES = [{"id": "a", "title": "A"}, {"id": "b", "title": "B", "deps": ["a"]}]
@@ -66,7 +66,7 @@ async def test_an_order_refused_once_may_start_later_and_is_then_the_latest_run(
     task = await live.planned()
 
     async def ends(run_id: UUID) -> None:
-        await live.executor.tell(fact(executor.RunCompleted, task, run_id))
+        await live.executor.tell(fact(run_facts.RunCompleted, task, run_id))
         live.executor.active.clear()
 
         async def over() -> bool:
@@ -234,7 +234,7 @@ async def test_the_same_request_id_returns_the_run_while_it_is_alive_and_a_new_o
     assert (await live.ask(launch(task=NODES, dedupe_key="r-2"))).run_id != first.run_id
 
     task = await live.now(first.task_id)
-    await live.executor.tell(fact(executor.RunFailed, task, first.run_id))
+    await live.executor.tell(fact(run_facts.RunFailed, task, first.run_id))
 
     async def over() -> bool:
         return (await live.now(task)).status is TaskStatus.FAILED

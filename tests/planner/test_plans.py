@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from contracts import planner
 from contracts.errors import Code
-from contracts.plan import MAX_NODES
+from contracts.plan import MAX_NODES, ModelRef
 from contracts.planner import Plan, PlanStatus, TaskStatus
 from tests.planner.conftest import World
 from tests.planner.test_tasks import refusal
@@ -124,9 +124,10 @@ async def test_assignments_are_upserted_and_folded_into_the_run(live: World) -> 
 
     first = await assign({"node_id": "a", "role": "writer", "agent_id": "a1"})
     assert (first.created, first.updated, len(first.items)) == (1, 0, 1)
+    spare = {"provider": "ollama", "model": "spare"}
     both = await assign(
         {"node_id": "a", "role": "writer", "agent_id": "a2", "llm_backend": "openai", "llm_model": "gpt-4o-mini"},
-        {"node_id": "b", "agent_id": "b1", "params": {"temperature": 0}},
+        {"node_id": "b", "agent_id": "b1", "params": {"temperature": 0}, "fallbacks": [spare]},
     )
     assert (both.created, both.updated, [i.agent_id for i in both.items]) == (1, 1, ["a2", "b1"])
     await live.started(task)
@@ -135,6 +136,8 @@ async def test_assignments_are_upserted_and_folded_into_the_run(live: World) -> 
         ("a", "writer", "a2", "gpt-4o-mini", {}),
         ("b", "editor", "b1", None, {"temperature": 0}),
     ]
+    fallbacks = [n.fallbacks for n in live.executor.asked[0].nodes]
+    assert fallbacks == [None, [ModelRef(**spare)]]
 
 
 async def test_assignments_of_unknown_nodes_are_refused_whole(live: World) -> None:

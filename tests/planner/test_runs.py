@@ -9,23 +9,15 @@ import pytest
 
 from chassis.testing.eventually import eventually
 from chassis.unit_of_work import AlreadyHandled
-from contracts import executor, planner
+from contracts import planner, run_facts
 from contracts.envelope import Envelope
 from contracts.errors import Code, RetryLater
-from contracts.executor import RunFact
 from contracts.planner import Task, TaskStatus
+from contracts.run_facts import RunFact
 from services.planner.handlers.runs import Runs
 from tests.planner.conftest import World
+from tests.planner.scripted_executor import fact
 from tests.planner.test_tasks import refusal
-
-
-def fact(kind: type[RunFact], task: Task, run_id: UUID) -> RunFact:
-    more = {
-        executor.RunPaused: {"reasons": ["control"]},
-        executor.RunCompleted: {"nodes_completed": 1, "nodes_skipped": 0, "cost_usd": "0", "tokens": 0},
-        executor.RunFailed: {"reason": "node a failed", "failed_nodes": ["a"]},
-    }
-    return kind(run_id=run_id, task_id=task.id, title=task.title, **more.get(kind, {}))
 
 
 def story(task: Task, run_id: UUID, *kinds: type[RunFact]) -> list[tuple[RunFact, Envelope]]:
@@ -45,10 +37,10 @@ async def test_a_task_follows_its_run_over_the_bus(live: World) -> None:
     run_id = await live.started(task)
     assert await status(live, task) is TaskStatus.RUNNING
     for kind, expected in (
-        (executor.RunStarted, TaskStatus.RUNNING),
-        (executor.RunPaused, TaskStatus.PAUSED),
-        (executor.RunResumed, TaskStatus.RUNNING),
-        (executor.RunCompleted, TaskStatus.COMPLETED),
+        (run_facts.RunStarted, TaskStatus.RUNNING),
+        (run_facts.RunPaused, TaskStatus.PAUSED),
+        (run_facts.RunResumed, TaskStatus.RUNNING),
+        (run_facts.RunCompleted, TaskStatus.COMPLETED),
     ):
         await live.executor.tell(fact(kind, task, run_id))
 
@@ -59,26 +51,24 @@ async def test_a_task_follows_its_run_over_the_bus(live: World) -> None:
     assert (await live.now(task)).run_id == run_id
 
 
-async def test_a_canceled_run_leaves_the_task_ready_with_its_flag_and_it_can_start_again(world: World) -> None:
+async def test_a_run_that_was_canceled_directly_leaves_the_task_ready_without_a_flag(world: World) -> None:
     async with world.start_planner() as chassis:
         task = await world.planned()
-        runs = Runs(chassis.uow)
-        for each in story(task, await world.started(task), executor.RunStarted, executor.RunCanceled):
+        runs = Runs(chassis.uow, chassis.jobs)
+        for each in story(task, await world.started(task), run_facts.RunStarted, run_facts.RunCanceled):
             await runs.on_fact(*each)
-        assert await status(world, task) is TaskStatus.READY
-        flag = "select cancel_requested from tasks where id = $1"
-        assert await chassis.pool.fetchval(flag, task.id)
+        now = await world.now(task)
+        assert (now.status, now.control.cancel) == (TaskStatus.READY, False)
         world.executor.active.clear()
         await world.started(task)
         assert await status(world, task) is TaskStatus.RUNNING
-        assert not await chassis.pool.fetchval(flag, task.id)
 
 
 async def test_a_failed_run_fails_the_task_with_the_reason(world: World) -> None:
     async with world.start_planner() as chassis:
         task = await world.planned()
-        for each in story(task, await world.started(task), executor.RunFailed):
-            await Runs(chassis.uow).on_fact(*each)
+        for each in story(task, await world.started(task), run_facts.RunFailed):
+            await Runs(chassis.uow, chassis.jobs).on_fact(*each)
         assert await status(world, task) is TaskStatus.FAILED
         body = await chassis.pool.fetchval("select body from outbox where subject like '%task.failed%'")
         assert planner.TaskFailed.model_validate_json(body).reason == "node a failed"
@@ -91,11 +81,11 @@ async def test_the_facts_of_two_runs_ten_times_each_and_shuffled_leave_the_same_
         first = await world.started(task)
         world.executor.active.clear()
         second = await world.started(task)
-        facts = story(task, first, executor.RunStarted, executor.RunPaused, executor.RunResumed, executor.RunFailed)
-        facts += story(task, second, executor.RunStarted, executor.RunPaused)
+        facts = story(task, first, run_facts.RunStarted, run_facts.RunPaused, run_facts.RunResumed, run_facts.RunFailed)
+        facts += story(task, second, run_facts.RunStarted, run_facts.RunPaused)
         deliveries = facts * 10
         random.Random(seed).shuffle(deliveries)
-        runs, effects = Runs(chassis.uow), 0
+        runs, effects = Runs(chassis.uow, chassis.jobs), 0
         for each in deliveries:
             try:
                 await runs.on_fact(*each)
@@ -110,8 +100,8 @@ async def test_the_facts_of_two_runs_ten_times_each_and_shuffled_leave_the_same_
 async def test_a_fact_told_again_under_a_new_id_changes_nothing(world: World) -> None:
     async with world.start_planner() as chassis:
         task = await world.planned()
-        facts = story(task, await world.started(task), executor.RunStarted, executor.RunCompleted)
-        runs = Runs(chassis.uow)
+        facts = story(task, await world.started(task), run_facts.RunStarted, run_facts.RunCompleted)
+        runs = Runs(chassis.uow, chassis.jobs)
         for each in facts:
             await runs.on_fact(*each)
         told = await chassis.pool.fetchval("select count(*) from outbox")
@@ -124,9 +114,9 @@ async def test_a_fact_told_again_under_a_new_id_changes_nothing(world: World) ->
 async def test_a_reopened_run_makes_a_completed_task_run_again(world: World) -> None:
     async with world.start_planner() as chassis:
         task = await world.planned()
-        kinds = (executor.RunStarted, executor.RunCompleted, executor.RunStarted)
+        kinds = (run_facts.RunStarted, run_facts.RunCompleted, run_facts.RunStarted)
         for each in story(task, await world.started(task), *kinds):
-            await Runs(chassis.uow).on_fact(*each)
+            await Runs(chassis.uow, chassis.jobs).on_fact(*each)
         assert await status(world, task) is TaskStatus.RUNNING
 
 
@@ -135,8 +125,8 @@ async def test_a_rehearsal_leaves_the_task_ready(world: World) -> None:
         task = await world.planned()
         run_id = await world.started(task, dry_run=True)
         assert world.executor.asked[0].dry_run
-        for each in story(task, run_id, executor.RunStarted, executor.RunCompleted):
-            await Runs(chassis.uow).on_fact(*each)
+        for each in story(task, run_id, run_facts.RunStarted, run_facts.RunCompleted):
+            await Runs(chassis.uow, chassis.jobs).on_fact(*each)
         assert await status(world, task) is TaskStatus.READY
 
 
@@ -148,7 +138,7 @@ async def test_facts_heal_what_an_answer_that_got_lost_left_open(live: World) ->
         await live.ask(order)
     assert await status(live, task) is TaskStatus.READY
     run_id = live.executor.asked[0].run_id
-    await live.executor.tell(fact(executor.RunStarted, task, run_id))
+    await live.executor.tell(fact(run_facts.RunStarted, task, run_id))
 
     async def heals() -> bool:
         now = await live.now(task)
@@ -162,7 +152,7 @@ async def test_facts_heal_what_an_answer_that_got_lost_left_open(live: World) ->
 async def test_a_run_that_only_its_facts_tell_of_is_taken_up(live: World) -> None:
     task = await live.planned()
     run_id = uuid4()
-    await live.executor.tell(fact(executor.RunStarted, task, run_id))
+    await live.executor.tell(fact(run_facts.RunStarted, task, run_id))
 
     async def taken_up() -> bool:
         return (await live.now(task)).run_id == run_id
@@ -174,9 +164,9 @@ async def test_runs_of_no_task_and_of_deleted_tasks_stop_nothing(live: World) ->
     gone, task = await live.planned("Gone"), await live.planned("Here")
     await live.ask(planner.DeleteTask(command_id=uuid4(), task_id=gone.id))
     run_id = await live.started(task)
-    nobody = executor.RunStarted(run_id=uuid4(), title="bench")
+    nobody = run_facts.RunStarted(run_id=uuid4(), title="bench")
     await live.executor.tell(
-        nobody, fact(executor.RunStarted, gone, uuid4()), fact(executor.RunCompleted, task, run_id)
+        nobody, fact(run_facts.RunStarted, gone, uuid4()), fact(run_facts.RunCompleted, task, run_id)
     )
 
     async def done() -> bool:

@@ -10,6 +10,7 @@ import pytest
 from chassis.postgres import connect
 from chassis.testing.servers import Database
 from contracts.planner import PlanStatus, TaskStatus
+from services.planner.domain.control import TO_RUNS
 from services.planner.domain.task import ACTIVE, RunState
 
 TASK = (
@@ -36,6 +37,7 @@ async def db(database: Database) -> asyncpg.Connection:
         ("a_plan_is_draft_ready_or_invalid", set(PlanStatus)),
         ("a_version_is_draft_ready_or_invalid", set(PlanStatus)),
         ("a_run_has_a_known_state", set(RunState)),
+        ("an_order_to_runs_is_pause_resume_or_cancel", set(TO_RUNS)),
     ],
 )
 async def test_the_tables_know_exactly_the_states_of_the_domain(
@@ -53,6 +55,9 @@ async def test_the_tables_know_exactly_the_states_of_the_domain(
         (task(gate="'maybe'"), "a_gate_is_gate_observe_or_off"),
         (task(dedupe_key="'r-1'"), "only_ad_hoc_tasks_have_a_dedupe_key"),
         (task(ad_hoc="true", dedupe_key="'r'", deleted_at="now()"), "a_deleted_task_frees_its_request"),
+        (task(pause_requested="true", cancel_requested="true"), "a_task_is_paused_or_canceled_not_both"),
+        (task(order_id=f"'{uuid4()}'"), "an_order_is_whole"),
+        (task(auto_start="true"), "only_a_launched_task_starts_by_itself"),
         ("insert into companies (id, name) values ('Not A Slug', 'n')", "a_company_id_is_a_slug"),
     ],
 )
@@ -70,6 +75,13 @@ async def test_a_version_without_a_graph_must_say_why(db: asyncpg.Connection) ->
         with pytest.raises(asyncpg.CheckViolationError):
             await db.execute(f"{add} ($1, 1, 'default', $2, null, $3, 'explicit')", plan_id, status, errors)
     await db.execute(f"{add} ($1, 1, 'default', 'invalid', null, $2, 'explicit')", plan_id, ["why"])
+
+
+async def test_a_task_does_not_wait_for_itself(db: asyncpg.Connection) -> None:
+    id = uuid4()
+    await db.execute(TASK.format(id=id, more="gate", values="null"))
+    with pytest.raises(asyncpg.CheckViolationError, match="a_task_does_not_wait_for_itself"):
+        await db.execute("insert into task_dependencies values ($1, $1, 'default')", id)
 
 
 async def test_company_and_project_default_are_there_from_the_start(db: asyncpg.Connection) -> None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from chassis.testing.eventually import eventually
+from chassis.testing.outbox_table import UNPUBLISHED
 from contracts import planner
 from contracts.errors import Code, Rejection
 from contracts.plan import Gate
@@ -123,6 +124,8 @@ async def test_an_unknown_order_is_refused_with_the_allowed_ones(live: World) ->
 
 async def test_another_company_sees_nothing_of_this_one(live: World) -> None:
     task = await live.task()
+    assert "create it first" in str(await refusal(live.ask(planner.ListTasks(company="acme"))))
+    await live.company("acme")
     assert (await live.ask(planner.ListTasks(company="acme"))).total == 0
     elsewhere = planner.GetTask(company="acme", task_id=task.id)
     assert (await refusal(live.ask(elsewhere))).failure.code is Code.NOT_FOUND
@@ -133,12 +136,11 @@ async def test_every_change_of_a_task_is_told(world: World) -> None:
         task = await world.planned()
         await world.ask(planner.UpdateTask(command_id=uuid4(), task_id=task.id, title="New"))
         await world.ask(planner.DeleteTask(command_id=uuid4(), task_id=task.id))
-        told = "select split_part(subject, '.', 4) || '.' || split_part(subject, '.', 5) from outbox order by id"
+        told = "select split_part(subject, '.', 4) || '.' || split_part(subject, '.', 5) from outbox order by batch, id"
         got = [row[0] for row in await chassis.pool.fetch(told)]
         assert got == ["task.created", "plan.drafted", "task.ready", "task.updated", "task.deleted"]
-        unsent = "select count(*) from outbox where published_at is null"
 
         async def all_sent() -> bool:
-            return await chassis.pool.fetchval(unsent) == 0
+            return await chassis.pool.fetchval(UNPUBLISHED) == 0
 
         await eventually(all_sent)

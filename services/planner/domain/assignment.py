@@ -72,6 +72,7 @@ def _frozen(
         agent_id=item.agent_id,
         llm_backend=backend,
         llm_model=model,
+        fallbacks=item.fallbacks,
         params={**params, **node.params, **item.params},
         **node.model_dump(exclude={"id", "suggested_agent_role", "params"}),
     )

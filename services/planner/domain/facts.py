@@ -10,14 +10,18 @@ from contracts import planner
 from contracts.message import Event
 from contracts.plan import Assignment
 from contracts.planner import Task, TaskStatus
+from contracts.task_control import TaskCanceled
 
 MAX_ERRORS, MAX_ERROR = 100, 300  # of a fact: it must stay far below what may travel
 MAX_ASSIGNED = 32 * 1024  # bytes of assignments in one fact
 
 
-def now_is(task: Task, status: TaskStatus, run_id: UUID | None, reason: str = "") -> Event:
-    """The fact that a task has come to this status. `run_id` is that of its latest run, if it has one."""
+def now_is(task: Task, status: TaskStatus, run_id: UUID | None, reason: str = "", *, canceled: bool = False) -> Event:
+    """The fact that a task has come to this status. `run_id` is that of its latest run, if it has one; `canceled` when
+    that was canceled."""
     about: dict[str, Any] = {"company": task.company_id, "task_id": task.id, "title": task.title}
+    if canceled:
+        return TaskCanceled(**about, run_id=run_id)
     match status:
         case TaskStatus.DRAFT:
             return planner.TaskWasUpdated(**about)

@@ -38,7 +38,16 @@ def start_order_id(run_id: UUID) -> UUID:
     return uuid5(run_id, "run.start")
 
 
-def start_run(task: Task, found: Plan | None, terms: Terms) -> StartRun:
+def another(
+    run_id: UUID, launched: Terms | None, *, dry_run: bool = False, request_id: str = "", origin: str = "start"
+) -> Terms:
+    """What holds for a further run of a task: all that it was launched with, if it was."""
+    options = (launched.options if launched else RunOptions()).model_copy(update={"dry_run": dry_run})
+    params = launched.params if launched else {}
+    return Terms(run_id=run_id, options=options, params=params, meta=meta_of(request_id, origin))
+
+
+def start_run(task: Task, found: Plan | None, terms: Terms, reuse_run_id: UUID | None = None) -> StartRun:
     """The plan as it is now: what becomes of it later does not touch this run. Raises Rejection without a ready one."""
     plan, graph = _ready(found, task.id)
     options = terms.options
@@ -61,6 +70,7 @@ def start_run(task: Task, found: Plan | None, terms: Terms) -> StartRun:
         node_timeout_s=options.node_timeout_s,
         max_attempts=options.max_attempts,
         meta=terms.meta,
+        reuse_run_id=reuse_run_id,
     )
 
 

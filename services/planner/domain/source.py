@@ -35,7 +35,7 @@ class Brief(Strict):
 
 
 class DraftOrder(Strict):
-    """What a job that drafts a plan has to do; with `terms` it starts the run as well."""
+    """What a job that drafts a plan has to do; with `terms` for a run, whose provider drafts the plan too."""
 
     brief: Brief
     terms: Terms | None = None

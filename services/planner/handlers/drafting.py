@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from chassis.context import Context
-from chassis.jobs import Job, Jobs, JobState
+from chassis.job_table import Job, JobState
+from chassis.jobs import Jobs
 from chassis.llm.call import ModelFailure
 from chassis.llm.models import Models
 from chassis.postgres import Pool
 from chassis.unit_of_work import Answered, Tx, UnitOfWork
 from contracts.errors import Code, Rejection, RetryLater
-from contracts.planner import DraftPlan, PlanDrafted, PlanStatus, PlanVersion, RunOptions, Task
+from contracts.planner import DraftPlan, PlanDrafted, PlanRetried, PlanStatus, PlanVersion, RunOptions, Task
 from services.planner.adapters.drafting import Supervisor
 from services.planner.domain.drafted import Draft
-from services.planner.domain.launch import Terms, start_run
 from services.planner.domain.source import Brief, DraftOrder
 from services.planner.domain.task import launch_is_pending
+from services.planner.handlers.auto_start import AutoStart
 from services.planner.handlers.effects import add_version, fail_launch, locked
-from services.planner.handlers.starting import Starting
 from services.planner.settings import PlannerSettings
-from services.planner.store import NewVersion, Store
+from services.planner.store.plans import NewVersion, PlanStore
+from services.planner.store.tasks import TaskStore
 
 KIND = "draft"
 ATTEMPTS = 40  # of a job, whatever stops it; a provider that does not answer gets fewer
@@ -37,7 +39,7 @@ async def enqueue(tx: Tx, jobs: Jobs, task: Task, order: DraftOrder) -> UUID:
     """The task's drafting job; the one under way, if there is one."""
     payload = order.model_dump(mode="json")
     job_id = await jobs.enqueue(tx, KIND, str(task.id), payload, company=task.company_id)
-    await Store(tx.conn).set_job(task.id, job_id)
+    await TaskStore(tx.conn).set_job(task.id, job_id)
     return job_id
 
 
@@ -49,7 +51,7 @@ class Drafting:
         jobs: Jobs,
         models: Models,
         supervisor: Supervisor,
-        starting: Starting,
+        auto_start: AutoStart,
         settings: PlannerSettings,
     ) -> None:
         self._uow = uow
@@ -57,7 +59,7 @@ class Drafting:
         self._jobs = jobs
         self._models = models
         self._supervisor = supervisor
-        self._starting = starting
+        self._auto_start = auto_start
         self._settings = settings
 
     # the request
@@ -66,7 +68,7 @@ class Drafting:
         """Waits for the plan; a repeat, and anyone else who asks meanwhile, joins the running job."""
         try:
             async with self._uow.order(request, context) as tx:
-                task = (await locked(Store(tx.conn), request.company, request.task_id)).task
+                task = (await locked(tx, request.company, request.task_id)).task
                 order = DraftOrder(brief=Brief(title=task.title, description=task.description))
                 job_id = await enqueue(tx, self._jobs, task, order)
                 pending = tx.answer(PlanDrafted(plan_id=task.plan_id, status=None, pending=True, job_id=job_id))
@@ -77,7 +79,7 @@ class Drafting:
 
     async def _outcome(self, pending: PlanDrafted, state: JobState) -> PlanDrafted:
         assert pending.job_id is not None, "a draft is always a job's"
-        version = await Store(self._pool).version_of_job(pending.job_id)
+        version = await PlanStore(self._pool).version_of_job(pending.job_id)
         if version is not None:
             fields = version.model_dump(include={"plan_id", "status", "version", "errors"})
             return PlanDrafted(**fields, graph=version.graph, job_id=pending.job_id)
@@ -99,11 +101,11 @@ class Drafting:
             raise
 
     async def _draft_and_start(self, job: Job, order: DraftOrder) -> None:
-        version = await Store(self._pool).version_of_job(job.id) or await self._draft(job, order)
+        version = await PlanStore(self._pool).version_of_job(job.id) or await self._draft(job, order)
         result = {"plan_id": str(version.plan_id), "version": version.version, "status": version.status}
-        if order.terms and version.status is PlanStatus.READY:
-            await self._start(job, order.terms)
-            result["run_id"] = str(order.terms.run_id)
+        if version.status is PlanStatus.READY:
+            run_id = await self._auto_start.start(job.company, UUID(job.ref), job.context)
+            result |= {"run_id": str(run_id)} if run_id else {}
         async with self._uow.begin(job.context) as tx:
             await self._jobs.finish(tx, job, result)
 
@@ -113,40 +115,43 @@ class Drafting:
             choice = self._models.choose(options.llm_backend, options.llm_model)
             draft = await self._supervisor.draft(order.brief, choice)
         except ModelFailure as failure:
-            draft = self._without_answer(job, failure)
+            draft = await self._without_answer(job, failure)
         return await self._record(job, draft)
 
-    def _without_answer(self, job: Job, failure: ModelFailure) -> Draft:
+    async def _without_answer(self, job: Job, failure: ModelFailure) -> Draft:
         """What waiting cannot cure makes the plan invalid, with the reason; the rest is tried again for a while."""
         if not failure.retriable:
             return Draft(None, "supervisor", errors=(failure.message,), tokens=failure.usage.total_tokens)
         if job.attempt < self._settings.draft_attempts:
-            raise RetryLater(delay_before(job.attempt, failure.retry_after), failure.message)
+            raise await self._later(job, failure)
         advice = "check the provider (fluidcrew doctor), then ask for the plan again"
         raise Rejection(Code.UNAVAILABLE, f"{failure.message}; gave up after {job.attempt} attempts: {advice}")
+
+    async def _later(self, job: Job, failure: ModelFailure) -> RetryLater:
+        """It is told as a fact: whoever watches shall see why nothing moves, and until when."""
+        delay = delay_before(job.attempt, failure.retry_after)
+        due_at = datetime.now(UTC) + timedelta(seconds=delay)
+        fact = PlanRetried(
+            company=job.company, task_id=UUID(job.ref), attempt=job.attempt, error=failure.message, due_at=due_at
+        )
+        async with self._uow.begin(job.context) as tx:
+            tx.publish(fact)
+        return RetryLater(delay, failure.message)
 
     async def _record(self, job: Job, draft: Draft) -> PlanVersion:
         """One version per job: what an attempt that was taken for dead recorded meanwhile stands."""
         async with self._uow.begin(job.context) as tx:
-            store = Store(tx.conn)
-            task = (await locked(store, job.company, UUID(job.ref))).task
-            if (version := await store.version_of_job(job.id)) is None:
+            plans = PlanStore(tx.conn)
+            task = (await locked(tx, job.company, UUID(job.ref))).task
+            if (version := await plans.version_of_job(job.id)) is None:
                 await add_version(tx, task, _version(draft, job.id), draft)
-                version = await store.version_of_job(job.id)
+                version = await plans.version_of_job(job.id)
             assert version is not None, "it was added above"
             return version
 
-    async def _start(self, job: Job, terms: Terms) -> None:
-        async with self._uow.begin(job.context) as tx:
-            store = Store(tx.conn)
-            task = (await locked(store, job.company, UUID(job.ref))).task
-            if await store.run(terms.run_id) is None:
-                await store.ask_for_run(task.id, start_run(task, await store.plan_of(task.id), terms))
-        await self._starting.make_sure(terms.run_id, job.context)
-
     async def _give_up(self, job: Job, reason: str) -> None:
         async with self._uow.begin(job.context) as tx:
-            row = await Store(tx.conn).lock_task(job.company, UUID(job.ref))
+            row = await TaskStore(tx.conn).lock_task(job.company, UUID(job.ref))
             if row is not None and launch_is_pending(row.task):
                 await fail_launch(tx, row.task, reason)
 

@@ -25,10 +25,14 @@ from contracts.planner import (
 from services.planner.domain.launch import Terms, meta_of, run_id_of
 from services.planner.domain.source import Brief, DraftOrder
 from services.planner.domain.task import ACTIVE
+from services.planner.handlers.dependencies import depend, refuse_while_needed
 from services.planner.handlers.drafting import enqueue
-from services.planner.handlers.effects import known_project, locked, new_task, unknown_task
+from services.planner.handlers.effects import known_project, locked, new_task, unknown_place, unknown_task
 from services.planner.settings import PlannerSettings
-from services.planner.store import Store, TaskRow
+from services.planner.store.companies import CompanyStore
+from services.planner.store.dependencies import DependencyStore
+from services.planner.store.runs import RunStore
+from services.planner.store.tasks import TaskRow, TaskStore
 
 START_TAKES = 30.0  # seconds within which an executor that was asked will have answered
 
@@ -53,60 +57,72 @@ class Tasks:
         return await self._waited(created)
 
     async def _create(self, tx: Tx, request: CreateTask, task: Task, context: Context) -> TaskCreated:
-        store = Store(tx.conn)
-        await known_project(store, task.company_id, task.project_id)
+        await known_project(tx, task.company_id, task.project_id)
         run_id = run_id_of(request.command_id) if request.auto_start else None
-        await store.add_task(task, launch_run_id=run_id)
+        terms = Terms(run_id=run_id, meta=meta_of(context.request_id, "auto_start")) if run_id else None
+        await TaskStore(tx.conn).add_task(task, launch_run_id=run_id, launch=terms)
         tx.publish(planner.TaskWasCreated(company=task.company_id, task_id=task.id, title=task.title))
+        if request.dependencies:
+            await depend(tx, task, request.dependencies)
         if request.auto_plan or request.auto_start:
             brief = Brief(title=task.title, description=task.description)
-            terms = Terms(run_id=run_id, meta=meta_of(context.request_id, "auto_start")) if run_id else None
             await enqueue(tx, self._jobs, task, DraftOrder(brief=brief, terms=terms))
-        return TaskCreated(task=task, run_id=run_id)
+        return TaskCreated(task=(await locked(tx, task.company_id, task.id)).task, run_id=run_id)
 
     async def _waited(self, created: TaskCreated) -> TaskCreated:
-        store = Store(self._pool)
-        row = await store.task(created.task.company_id, created.task.id)
+        tasks = TaskStore(self._pool)
+        row = await tasks.task(created.task.company_id, created.task.id)
         if row is None or row.job_id is None:
             return created
         state = await self._jobs.wait(row.job_id, self._settings.launch_wait)
-        row = await store.task(created.task.company_id, created.task.id) or row
+        row = await tasks.task(created.task.company_id, created.task.id) or row
         came_to_nothing = state.ended and row.task.run_id is None
         return TaskCreated(task=row.task, run_id=None if came_to_nothing else created.run_id)
 
     async def get(self, request: GetTask, _: Context) -> Task:
-        row = await Store(self._pool).task(request.company, request.task_id)
+        row = await TaskStore(self._pool).task(request.company, request.task_id)
         if row is None:
             raise unknown_task(request.task_id)
         return row.task
 
     async def page(self, request: ListTasks, _: Context) -> Page[Task]:
-        return await Store(self._pool).tasks(request)
+        found = await TaskStore(self._pool).tasks(request)
+        if found.total == 0:
+            await self._refuse_unknown_place(request)
+        return found
+
+    async def _refuse_unknown_place(self, request: ListTasks) -> None:
+        companies = CompanyStore(self._pool)
+        if not await companies.has_company(request.company):
+            raise unknown_place(request.company, None)
+        if request.project and not await companies.has_project(request.company, request.project):
+            raise unknown_place(request.company, request.project)
 
     async def update(self, request: UpdateTask, context: Context) -> Task:
         async with self._uow.order(request, context) as tx:
-            store = Store(tx.conn)
-            task = (await locked(store, request.company, request.task_id)).task
+            task = (await locked(tx, request.company, request.task_id)).task
             description = None if request.clear_description else request.description or task.description
             archived = task.archived if request.archived is None else request.archived
             title = request.title or task.title
             if (title, description, archived) != (task.title, task.description, task.archived):
-                await store.edit_task(task.id, title, description, archived)
+                await TaskStore(tx.conn).edit_task(task.id, title, description, archived)
                 tx.publish(planner.TaskWasUpdated(company=request.company, task_id=task.id, title=title))
-            return tx.answer((await locked(store, request.company, request.task_id)).task)
+            return tx.answer((await locked(tx, request.company, request.task_id)).task)
 
     async def delete(self, request: DeleteTask, context: Context) -> Deleted:
         async with self._uow.order(request, context) as tx:
-            store = Store(tx.conn)
-            row = await store.lock_task(request.company, request.task_id)
+            tasks = TaskStore(tx.conn)
+            row = await tasks.lock_task(request.company, request.task_id)
             if row is not None:
-                await self._refuse_while_active(store, row)
-                await store.delete_task(row.task.id)
+                await self._refuse_while_active(tx, row)
+                await refuse_while_needed(tx, row.task)
+                await DependencyStore(tx.conn).forget(row.task.id)
+                await tasks.delete_task(row.task.id)
                 tx.publish(planner.TaskWasDeleted(company=request.company, task_id=row.task.id, title=row.task.title))
             return tx.answer(Deleted(existed=row is not None))
 
-    async def _refuse_while_active(self, store: Store, row: TaskRow) -> None:
-        starting = await store.is_being_started(row.task.id, START_TAKES)
+    async def _refuse_while_active(self, tx: Tx, row: TaskRow) -> None:
+        starting = await RunStore(tx.conn).is_being_started(row.task.id, START_TAKES)
         if row.task.status in ACTIVE or starting:
             state = TaskStatus.RUNNING if starting else row.task.status
             raise Rejection(
