@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import sys
 from typing import NoReturn, cast
 
 import uvicorn
+import uvloop
 
-from chassis.service import load
+from chassis.service import collect_garbage_less_often, load
 from chassis.settings import BadSettings
+from chassis.starting import NotThere
 from services.gateway.app import Api, create_app
 from services.gateway.settings import GatewaySettings
 
+CANCEL_AGAIN_AFTER = 0.5  # seconds
+
 
 class Server(uvicorn.Server):
-    """Streams are ended first: uvicorn waits for connections, and theirs would never close by themselves."""
+    """Listens when the app stands. uvicorn's own lifespan would be deaf to signals while the app waits for its parts."""
+
+    standing = False
+
+    @property
+    def app(self) -> Api:
+        return cast(Api, self.config.app)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        async with self.app.router.lifespan_context(self.app):
+            collect_garbage_less_often()
+            self.standing = True
+            await super().serve(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await cast(Api, self.config.app).drain()
+        """Streams are ended first: uvicorn waits for connections, and theirs would never close by themselves."""
+        await self.app.drain()
         await super().shutdown(sockets)
 
 
@@ -29,6 +47,7 @@ def server_config(app: Api, settings: GatewaySettings) -> uvicorn.Config:
         app,
         host=settings.host,
         port=settings.port,
+        lifespan="off",
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -52,6 +71,26 @@ def listen(settings: GatewaySettings) -> socket.socket:
         refuse(f"cannot listen on {where} ({error.strerror}); stop what holds it, or set PORT to a free port", 1)
 
 
+async def serve_until_told(server: Server, listening: socket.socket) -> None:
+    """Told to stop while it still waits for what it stands on, it stops at once."""
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)  # uvicorn raises what it heard once more when it has drained
+    serving, hearing = asyncio.create_task(server.serve([listening])), asyncio.create_task(told.wait())
+    await asyncio.wait([serving, hearing], return_when=asyncio.FIRST_COMPLETED)
+    if not server.standing and not serving.done():
+        while (
+            not serving.done()
+        ):  # nats-py's first connect may swallow a cancellation (its wait_for, before Python 3.12)
+            serving.cancel()
+            await asyncio.wait([serving], timeout=CANCEL_AGAIN_AFTER)
+        return
+    if told.is_set():
+        server.should_exit = True  # also when it came before uvicorn listened for signals
+    hearing.cancel()
+    await serving
+
+
 def main() -> None:
     """Exit codes: 0 drained, 1 the port is taken, 3 what it stands on is not there, 70 broke, 78 wrong settings."""
     settings = cast(GatewaySettings, load("gateway", GatewaySettings))
@@ -60,12 +99,10 @@ def main() -> None:
     except BadSettings as error:
         refuse(str(error), 78)
     listening = listen(settings)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # uvicorn raises what it heard once more when it has drained
-    server = Server(server_config(app, settings))
-    server.run(sockets=[listening])
-    if not server.started:
-        raise SystemExit(3)
+    try:
+        uvloop.run(serve_until_told(Server(server_config(app, settings)), listening))
+    except (BadSettings, NotThere) as error:
+        refuse(str(error), 78 if isinstance(error, BadSettings) else 3)
 
 
 if __name__ == "__main__":

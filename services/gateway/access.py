@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import structlog
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.gateway.domain.roles import READING
+from services.gateway.problems import METHODS
 
 log = structlog.get_logger(__name__)
 
@@ -17,12 +21,25 @@ SECONDS = Histogram(
     ["method", "route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
-METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+PROBES = frozenset({"/health", "/livez", "/readyz", "/metrics"})
+SCOPES = {"company": "/companies/{company}", "project": "/projects/{project}"}
 
 
 def template_of(scope: Scope) -> str:
-    route = scope.get("route")
-    return str(getattr(route, "path", "unmatched"))
+    """A route that is offered under several prefixes knows none of them."""
+    path, parameters = str(getattr(scope.get("route"), "path", "unmatched")), scope.get("path_params", {})
+    missing = [name for name in SCOPES if name in parameters and f"{{{name}}}" not in path]
+    return "".join(SCOPES[name] for name in missing) + path
+
+
+def level_of(method: str, route: str, status: int) -> int:
+    """Reading that went well is counted and traced, no more; whatever may have changed something is in the log.
+
+    Probes say 503 on purpose.
+    """
+    if route in PROBES or (status < 400 and method in READING):
+        return logging.DEBUG
+    return logging.WARNING if status >= 500 else logging.INFO
 
 
 class Access:
@@ -40,8 +57,8 @@ class Access:
                 seconds, status, route = time.perf_counter() - began, message["status"], template_of(scope)
                 REQUESTS.labels(method, route, status).inc()
                 SECONDS.labels(method, route).observe(seconds)
-                told = log.debug if route in ("/health", "/livez", "/readyz", "/metrics") else log.info
-                told("http.answered", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+                level, ms = level_of(method, route, status), round(seconds * 1000, 1)
+                log.log(level, "http.answered", method=method, route=route, status=status, ms=ms)
             await send(message)
 
         await self.app(scope, receive, watch)

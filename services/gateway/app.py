@@ -12,26 +12,32 @@ from starlette.middleware import Middleware
 
 from chassis.owner_requests import release
 from chassis.postgres import Connection, connect
+from chassis.retention import DAY
 from chassis.service import Chassis, running
 from contracts.streams import TIMELINE
 from services.gateway import openapi, problems
 from services.gateway.access import Access
-from services.gateway.auth import Authenticate, Keyless
+from services.gateway.auth import Authenticate, Keyless, OwnNames
 from services.gateway.bodies import Bodies
 from services.gateway.deps import Parts
 from services.gateway.presence import Presence
 from services.gateway.request_ids import RequestIds
-from services.gateway.routes import config, dead_letters, docs, events, health, nodes, plans, runs, streams, tasks
+from services.gateway.retention.rules import register as register_retention
+from services.gateway.routes import docs, health
+from services.gateway.routing import offer
 from services.gateway.settings import GatewaySettings
-from services.gateway.store import Feed
+from services.gateway.store import PROJECTOR_SETTINGS, Feed
 from services.gateway.stream import Streams
 from services.gateway.tail import Tail
 from services.gateway.timeline import DOORBELL, Projector
 from services.gateway.watching import Watching
 
-ROUTERS = (health, tasks, plans, streams, runs, nodes, events, config, dead_letters, docs)
-ACCEPTED = ["X-API-Key", "X-Role", "X-Request-ID", "X-Timezone", "Idempotency-Key", "Content-Type", "Last-Event-ID"]
-EXPOSED = ["X-Request-ID", "X-Total-Count", "Link", "Location", "Retry-After"]
+ACCEPTED = [
+    *("X-API-Key", "X-Role", "X-Request-ID", "X-Timezone", "X-Actor"),
+    *("Idempotency-Key", "Content-Type", "Last-Event-ID"),
+]
+EXPOSED = ["X-Request-ID", "X-Total-Count", "Link", "Location", "Retry-After", "Idempotent-Replayed"]
+OPEN_PATHS = health.OPEN_PATHS | docs.OPEN_PATHS
 #: statuses that every route may answer: they come from the middleware and the conventions
 EVERYWHERE = problems.describe(400, 401, 403, 413, 415, 422, 503)
 #: a leader that vanished without a goodbye must not hold its lock for hours
@@ -68,7 +74,14 @@ def _middleware(settings: GatewaySettings) -> list[Middleware]:
         Middleware(RequestIds),
         Middleware(Access),
         Middleware(problems.AnswerEverything),
-        Middleware(Authenticate, key=key, required=settings.require_api_key, rbac=settings.feature_rbac),
+        *([Middleware(OwnNames)] if settings.open_to_all else []),
+        Middleware(
+            Authenticate,
+            key=key,
+            required=settings.require_api_key,
+            rbac=settings.feature_rbac,
+            open_paths=OPEN_PATHS,
+        ),
         Middleware(Bodies, limit=settings.body_limit),
     ]
 
@@ -89,6 +102,7 @@ def assemble(chassis: Chassis) -> Parts:
     )
     chassis.background("timeline", projector.run)
     chassis.background("tail", tail.run)
+    register_retention(chassis.retention, settings)
     chassis.bus.on_signal("gateway", DOORBELL, tail.hear)
     chassis.dead_letters.replayers[TIMELINE.durable] = projector.replay
     watching = Watching(
@@ -99,13 +113,14 @@ def assemble(chassis: Chassis) -> Parts:
         queue=settings.sse_queue,
         heartbeat=settings.sse_heartbeat,
         life=settings.sse_life,
+        keep=settings.retention_timeline_days * DAY,
     )
     presence = Presence(chassis.bus)
     return Parts(settings, release(), chassis.bus, chassis.blobs, feed, watching, presence, chassis.health)
 
 
 async def _connection(settings: GatewaySettings) -> Connection:
-    return await connect(settings.database_url.get_secret_value(), "gateway", **KEEPALIVES)
+    return await connect(settings.database_url.get_secret_value(), "gateway", **KEEPALIVES, **PROJECTOR_SETTINGS)
 
 
 def create_app(settings: GatewaySettings) -> Api:
@@ -133,8 +148,7 @@ def create_app(settings: GatewaySettings) -> Api:
     )
     app.settings = settings
     problems.install(app)
-    for module in ROUTERS:
-        app.include_router(module.router)
+    offer(app)
     if settings.otlp_endpoint:
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 

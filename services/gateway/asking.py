@@ -7,6 +7,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
+from starlette.datastructures import MutableHeaders
 
 from chassis.bus import Bus
 from chassis.context import Context
@@ -22,7 +23,13 @@ class Desk:
 
     bus: Bus
     context: Context
+    company: str  # whose things are asked about
     zone: ZoneInfo | None
+    headers: MutableHeaders  # of the response
 
     async def ask(self, request: Request[A]) -> A:
-        return shown_in(await self.bus.ask(request, self.context), self.zone)
+        addressed = request.model_copy(update={"company": self.company})
+        return shown_in(await self.bus.ask(addressed, self.context, on_replay=self._say_replayed), self.zone)
+
+    def _say_replayed(self) -> None:
+        self.headers["Idempotent-Replayed"] = "true"

@@ -13,11 +13,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from contracts.errors import Code, Rejection
 from contracts.refs import DEFAULT_COMPANY
 from services.gateway.domain import roles
+from services.gateway.domain.hosts import is_own_name
 from services.gateway.domain.roles import Role
-from services.gateway.routes import docs
 
 PARAMETER = "api_key"
-OPEN_PATHS = frozenset({"/health", "/livez", "/readyz", "/openapi.json", "/"}) | docs.OPEN_PATHS
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +26,12 @@ class Caller:
     key_id: str
     role: Role
     company: str = DEFAULT_COMPANY
+
+
+def company_for(caller: Caller, named: str | None) -> str:
+    """The company a call is about: the one in its path, else the caller's. Every key may use every company today;
+    what a key may not use is refused here."""
+    return named or caller.company
 
 
 class Keyless(FastAPI):
@@ -48,17 +53,33 @@ def _move_key_to_header(scope: Scope) -> None:
         scope["headers"] = [*scope["headers"], (b"x-api-key", keys[0].encode("latin-1"))]
 
 
-class Authenticate:
-    """Puts a Caller into the request's state, or refuses."""
+class OwnNames:
+    """Stands before an API that is open to all: a website whose name was made to lead here (DNS rebinding) is nobody."""
 
-    def __init__(self, app: ASGIApp, *, key: str, required: bool, rbac: bool) -> None:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not is_own_name(host := Headers(scope=scope).get("host", "")):
+            raise Rejection(
+                Code.FORBIDDEN,
+                f"without an API_KEY of your own the API answers to localhost only, not to {host[:100]!r}; set one",
+            )
+        await self.app(scope, receive, send)
+
+
+class Authenticate:
+    """Puts a Caller into the request's state, or refuses. Whatever `open_paths` names needs no key."""
+
+    def __init__(self, app: ASGIApp, *, key: str, required: bool, rbac: bool, open_paths: frozenset[str]) -> None:
         self.app = app
         self._key = key.encode()
         self._required = required
         self._rbac = rbac
+        self._open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+        if scope["type"] == "http" and scope["path"] not in self._open_paths:
             headers = Headers(scope=scope)
             key_id = self._key_id(headers.get("x-api-key"))
             role = roles.effective(Role.ADMIN, headers.get("x-role"))

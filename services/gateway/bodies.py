@@ -7,7 +7,6 @@ import re
 from typing import Any, NoReturn
 
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.errors import Code, Rejection
@@ -38,7 +37,8 @@ class Bodies:
         if body:
             content_type = headers.get("content-type", "")
             if not JSON_TYPE.match(content_type):
-                raise HTTPException(415, "send the body as JSON with Content-Type: application/json")
+                text = "send the body as JSON with Content-Type: application/json"
+                raise Rejection(Code.UNSUPPORTED_MEDIA_TYPE, text)
             check_json(body)
         return _replay(body, receive)
 

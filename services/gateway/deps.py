@@ -7,14 +7,15 @@ from datetime import datetime
 from typing import Annotated
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request, Response
 
 from chassis.blobs import Blobs
 from chassis.bus import Bus
 from chassis.context import Context
 from chassis.health import Health
+from contracts.refs import Slug
 from services.gateway.asking import Desk
-from services.gateway.auth import Caller
+from services.gateway.auth import Caller, company_for
 from services.gateway.domain import roles, times
 from services.gateway.domain.roles import Role
 from services.gateway.presence import Presence
@@ -52,6 +53,23 @@ def _caller(request: Request) -> Caller:
 
 CallerDep = Annotated[Caller, Depends(_caller)]
 
+CompanyPath = Annotated[Slug, Path(description="id of the company", examples=["default"])]
+ProjectPath = Annotated[Slug, Path(description="id of the project", examples=["default"])]
+
+
+def _company(request: Request, caller: CallerDep) -> str:
+    """Routes that are offered under a company do not declare it themselves: `routing.py` does."""
+    return company_for(caller, request.path_params.get("company"))
+
+
+def _project(request: Request) -> str | None:
+    named: str | None = request.path_params.get("project")
+    return named
+
+
+CompanyDep = Annotated[str, Depends(_company)]
+ProjectDep = Annotated[str | None, Depends(_project)]
+
 
 def _admin(caller: CallerDep) -> Caller:
     roles.require(caller.role, Role.ADMIN)
@@ -71,13 +89,40 @@ TimezoneHeader = Annotated[
 ]
 
 
-def _desk(request: Request, parts: PartsDep, caller: CallerDep, x_timezone: TimezoneHeader = None) -> Desk:
+def _desk(
+    request: Request,
+    response: Response,
+    parts: PartsDep,
+    caller: CallerDep,
+    company: CompanyDep,
+    x_timezone: TimezoneHeader = None,
+) -> Desk:
     request_id = request.state.request_id
     context = Context(request_id=request_id, correlation_id=request_id, actor=caller.key_id, role=caller.role.value)
-    return Desk(parts.bus, context, times.zone(x_timezone))
+    return Desk(parts.bus, context, company, times.zone(x_timezone), response.headers)
 
 
 DeskDep = Annotated[Desk, Depends(_desk)]
+
+ActorHeader = Annotated[
+    str | None,
+    Header(
+        alias="X-Actor",
+        max_length=50,
+        pattern=r"^[\x21-\x7e][\x20-\x7e]*$",
+        description="who gives the order, for people to read; it proves nothing",
+        examples=["ada"],
+    ),
+]
+
+
+def _ordered_by(request: Request, caller: CallerDep, x_actor: ActorHeader = None) -> str:
+    """`ada, admin (request 4f1c…)`: the name somebody goes by, the role of the key, and where to find more."""
+    who = f"{x_actor.strip()}, {caller.role}" if x_actor else str(caller.role)
+    return f"{who} (request {request.state.request_id})"
+
+
+OrderedByDep = Annotated[str, Depends(_ordered_by)]
 
 IdempotencyHeader = Annotated[
     str | None,
@@ -86,7 +131,8 @@ IdempotencyHeader = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e][\x20-\x7e]*$",
-        description="the same request with the same key has one effect and one answer",
+        description="the same request with the same key has one effect and one answer; a repetition is answered with"
+        " `Idempotent-Replayed: true`",
     ),
 ]
 

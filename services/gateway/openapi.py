@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from services.gateway.domain.roles import Role
-from services.gateway.problems import Problem
+from services.gateway.problems import MEDIA_TYPE, Problem
 
 DESCRIPTION = """\
 Run a company of AI agents: tasks become plans, plans become runs, agents execute their nodes.
@@ -46,12 +46,31 @@ def document(app: FastAPI) -> dict[str, Any]:
     )
     components = made.setdefault("components", {})
     components["securitySchemes"] = SCHEMES
-    components["parameters"] = PARAMETERS
+    components["parameters"], components["responses"] = dict(PARAMETERS), {}
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     components.setdefault("schemas", {}).update(schema.pop("$defs", {}), Problem=schema)
     made["security"] = [{name: []} for name in SCHEMES]
     references = [{"$ref": f"#/components/parameters/{name}"} for name in PARAMETERS]
     for path in made["paths"].values():
         for operation in path.values():
-            operation["parameters"] = [*operation.get("parameters", []), *references]
+            given = [_header_once(p, components["parameters"]) for p in operation.get("parameters", [])]
+            operation["parameters"] = [*given, *references]
+            for status, response in operation["responses"].items():
+                operation["responses"][status] = _refusal_once(status, response, components["responses"])
     return made
+
+
+# What is the same everywhere is told once: the document is half as long.
+
+
+def _header_once(parameter: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    return _once(parameter["name"], parameter, "parameters", known) if parameter["in"] == "header" else parameter
+
+
+def _refusal_once(status: str, response: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    is_refusal = list(response.get("content", {})) == [MEDIA_TYPE]
+    return _once(f"Problem{status}", response, "responses", known) if is_refusal else response
+
+
+def _once(name: str, part: dict[str, Any], kind: str, known: dict[str, Any]) -> dict[str, Any]:
+    return {"$ref": f"#/components/{kind}/{name}"} if known.setdefault(name, part) == part else part

@@ -10,19 +10,22 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import telemetry
 from chassis.postgres import CONNECTION_LOST
+from contracts.catalog import REQUESTS
 from contracts.errors import Code, Failure, Rejection, RetryLater
 
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 
 STATUS: Mapping[Code, int] = {
     Code.BAD_REQUEST: 400,
@@ -31,21 +34,54 @@ STATUS: Mapping[Code, int] = {
     Code.FORBIDDEN: 403,
     Code.NOT_FOUND: 404,
     Code.TITLE_TAKEN: 409,
+    Code.ID_TAKEN: 409,
     Code.PLAN_MISSING: 409,
     Code.PLAN_NOT_READY: 409,
     Code.RUN_ACTIVE: 409,
     Code.ILLEGAL_STATE: 409,
     Code.NOTHING_TO_SKIP: 400,
+    Code.CYCLE: 409,
+    Code.PAUSED: 409,
+    Code.CANCELED: 409,
+    Code.WAITS_FOR_TASKS: 409,
     Code.IDEMPOTENCY_MISMATCH: 422,
     Code.IN_FLIGHT: 409,
+    Code.METHOD_NOT_ALLOWED: 405,
+    Code.NOT_ACCEPTABLE: 406,
     Code.TOO_LARGE: 413,
+    Code.UNSUPPORTED_MEDIA_TYPE: 415,
     Code.RATE_LIMITED: 429,
     Code.UNAVAILABLE: 503,
     Code.INTERNAL: 500,
 }
 #: what an HTTP status of the framework's own means in our codes
-CODE_OF_STATUS: Mapping[int, Code] = {404: Code.NOT_FOUND, 413: Code.TOO_LARGE, 503: Code.UNAVAILABLE}
+CODE_OF_STATUS: Mapping[int, Code] = {
+    404: Code.NOT_FOUND,
+    406: Code.NOT_ACCEPTABLE,
+    413: Code.TOO_LARGE,
+    415: Code.UNSUPPORTED_MEDIA_TYPE,
+    503: Code.UNAVAILABLE,
+}
+#: what is made of a client's words; whatever else turns out invalid is a bug of ours
+ASKED = frozenset(request.__name__ for request in REQUESTS)
 RETRY_AFTER: Mapping[Code, float] = {Code.UNAVAILABLE: 1.0, Code.IN_FLIGHT: 1.0}
+
+
+EXAMPLES: Mapping[int, tuple[Failure, ...]] = {
+    404: (Failure(code=Code.NOT_FOUND, message="there is no run 00000000-0000-4000-8000-000000000000"),),
+    409: (
+        Failure(
+            code=Code.ILLEGAL_STATE,
+            message="the run is completed; pause is not possible, nothing can be ordered any more",
+            details={"state": "completed", "legal": []},
+        ),
+        Failure(
+            code=Code.RUN_ACTIVE,
+            message="run 00000000-0000-4000-8000-000000000000 of this task is still active",
+            details={"run_id": "00000000-0000-4000-8000-000000000000"},
+        ),
+    ),
+}
 
 
 class FieldError(BaseModel):
@@ -78,8 +114,12 @@ class Malformed(Rejection):
 
 def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route for the statuses with which it may refuse."""
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {s: {"description": HTTPStatus(s).phrase, "content": {MEDIA_TYPE: {"schema": schema}}} for s in statuses}
+    return {s: {"description": HTTPStatus(s).phrase, "content": {MEDIA_TYPE: _described(s)}} for s in statuses}
+
+
+def _described(status: int) -> dict[str, Any]:
+    examples = {failure.code: {"value": body_of(failure, "4f1c")} for failure in EXAMPLES.get(status, ())}
+    return {"schema": {"$ref": "#/components/schemas/Problem"}} | ({"examples": examples} if examples else {})
 
 
 def _errors_of(failure: Failure) -> list[dict[str, Any]]:
@@ -97,11 +137,9 @@ def _errors_of(failure: Failure) -> list[dict[str, Any]]:
     ]
 
 
-def problem(
-    request_id: str, failure: Failure, *, status: int | None = None, headers: Mapping[str, str] | None = None
-) -> Response:
+def body_of(failure: Failure, request_id: str, status: int | None = None) -> dict[str, Any]:
     status = status or STATUS[failure.code]
-    body = {
+    return {
         "type": f"urn:fluidcrew:problem:{failure.code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
@@ -110,6 +148,13 @@ def problem(
         "details": {k: v for k, v in failure.details.items() if k != "errors"},
         "request_id": request_id,
     }
+
+
+def problem(
+    request_id: str, failure: Failure, *, status: int | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    status = status or STATUS[failure.code]
+    body = body_of(failure, request_id, status)
     extra = dict(headers or {})
     if status == 401:
         extra["WWW-Authenticate"] = "ApiKey"
@@ -135,6 +180,11 @@ def of_exception(request_id: str, error: Exception) -> Response | None:
         return problem(
             request_id, Failure(code=Code.INVALID, message="invalid", details={"errors": _clean(error.errors())})
         )
+    if isinstance(error, ValidationError) and error.title in ASKED:
+        log.warning("http.unasked", request=error.title)  # the route's own schema should have refused it
+        return problem(
+            request_id, Failure(code=Code.INVALID, message="invalid", details={"errors": _clean(error.errors())})
+        )
     if isinstance(error, HTTPException):
         code = CODE_OF_STATUS.get(error.status_code, Code.BAD_REQUEST)
         failure = Failure(code=code, message=str(error.detail))
@@ -153,9 +203,24 @@ async def _handle(request: Request, error: Exception) -> Response:
     return response
 
 
+async def _handle_wrong_method(request: Request, _: Exception) -> Response:
+    """The framework's own `Allow` names the methods of one route; a path may have several."""
+    allowed = methods_of(request)
+    text = f"{request.method} is not possible here; this path has {', '.join(allowed)}"
+    failure = Failure(code=Code.METHOD_NOT_ALLOWED, message=text, details={"allowed": allowed})
+    return problem(request_id_of(request.scope), failure, headers={"Allow": ", ".join(allowed)})
+
+
+def methods_of(request: Request) -> list[str]:
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    routes = request.app.routes
+    return [m for m, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+
+
 def install(app: FastAPI) -> None:
     for kind in (Rejection, RetryLater, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _handle)
+    app.add_exception_handler(405, _handle_wrong_method)
 
 
 class AnswerEverything:

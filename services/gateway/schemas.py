@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from contracts.executor import Node, Run, RunAction, RunSummary
-from contracts.plan import Assignment, Gate, PlanGraph, Strict, Text, Title
+from contracts.executor import ControlMode, Node, NodeStatus, Run, RunAction, RunSummary
+from contracts.plan import Assignment, Gate, Name, Params, PlanGraph, Strict, Text, Title
 from contracts.planner import PlanStatus, PlanVersion, RunOptions, Task, TaskSpec
-from contracts.refs import DEFAULT_PROJECT, Slug
+from contracts.refs import Slug
+from contracts.run_control import NodeAction
 from contracts.story import DeadLetter
+from contracts.task_control import Company, Project
 from services.gateway.paging import PageOf
 
 # what clients send ----------------------------------------------------------------------------------------------------
@@ -24,15 +26,22 @@ class TaskIn(Strict):
     title: Title = Field(examples=["Write a market study"])
     description: Text | None = None
     gate: Gate | None = Field(default=None, description="what a review may do; the server's default is `off`")
-    project: Slug = DEFAULT_PROJECT
+    project: Slug | None = Field(default=None, description="the path's, or `default`")
+    dependencies: list[UUID] = Field(
+        default_factory=list, max_length=100, description="draft: tasks that must be completed before it may start"
+    )
+    job_type: Name | None = Field(default=None, description="draft: what kind of work it is, for those who list it")
+    payload: Params = Field(default_factory=dict, description="draft: whatever belongs to the work")
+    assignee: Name | None = None
+    priority: int = Field(default=0, ge=-100, le=100)
     auto_plan: bool = Field(default=False, description="draft: let the supervisor plan it now")
     auto_start: bool = Field(default=False, description="draft: plan it and start it now")
     task_spec: TaskSpec | None = Field(default=None, description="ad-hoc run: what to do; `type: demo` runs the demo")
     task: PlanGraph | None = Field(
         default=None, description="ad-hoc run: an explicit plan, as a graph or a list of nodes"
     )
-    task_file: str | None = Field(
-        default=None, min_length=1, max_length=500, description="ad-hoc run: a file of the server"
+    task_file: Annotated[Name, Field(min_length=1)] | None = Field(
+        default=None, description="ad-hoc run: a file of the server"
     )
     options: RunOptions | None = Field(default=None, description="ad-hoc run: how to execute it")
     request_id: str | None = Field(
@@ -44,6 +53,12 @@ class TaskIn(Strict):
         return any(
             part is not None for part in (self.task_spec, self.task, self.task_file, self.options, self.request_id)
         )
+
+    @property
+    def of_drafts(self) -> list[str]:
+        """Fields that are given and mean nothing to an ad-hoc run."""
+        names = ("dependencies", "job_type", "payload", "assignee", "priority")
+        return [name for name in names if name in self.model_fields_set]
 
     @property
     def sources(self) -> int:
@@ -77,6 +92,30 @@ class RunPatch(Strict):
     """`action` is cancel, pause, resume or skip_failed_and_resume; anything else is answered 400."""
 
     action: str = Field(max_length=100, examples=["pause"], json_schema_extra={"enum": list(RunAction)})
+    mode: ControlMode | None = Field(default=None, description="as the query parameter; this one wins")
+
+
+class NodePatch(Strict):
+    """`action` is pause, resume, skip or override; anything else is answered 400."""
+
+    action: str = Field(max_length=100, examples=["override"], json_schema_extra={"enum": list(NodeAction)})
+    mode: ControlMode | None = Field(default=None, description="as the query parameter; this one wins")
+    prompt: Text | None = Field(default=None, description="override: replaces the node's instructions")
+    params: Params | None = Field(default=None, description="override: laid over the node's own")
+
+
+class DependenciesIn(Strict):
+    depends_on: list[UUID] = Field(min_length=1, max_length=100, description="tasks that must be completed first")
+
+
+class CompanyIn(Strict):
+    id: Slug = Field(examples=["acme"])
+    name: Title = Field(examples=["Acme Ltd"])
+
+
+class ProjectIn(Strict):
+    id: Slug = Field(examples=["website"])
+    name: Title = Field(examples=["The new website"])
 
 
 # what they get --------------------------------------------------------------------------------------------------------
@@ -86,6 +125,7 @@ class Accepted(BaseModel):
     """A run that was accepted; `location` is where to look at it."""
 
     run_id: UUID
+    task_id: UUID
     status: Literal["accepted"] = "accepted"
     location: str
 
@@ -93,6 +133,49 @@ class Accepted(BaseModel):
 class Started(BaseModel):
     run_id: UUID
     dry_run: bool
+
+
+class RuntimeOut(BaseModel):
+    """Who does a task, as fluidmanager has it. `job_id` is its latest run; nulls and 0 when it never ran."""
+
+    job_id: UUID | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: str | None = None
+    attempts: int = 0
+    worker_id: UUID | None = None
+
+
+class TaskOut(Task):
+    """`runtime` is null and named in `degraded` while the executor cannot be asked."""
+
+    runtime: RuntimeOut | None
+    degraded: list[str]
+
+
+class WorkerOut(BaseModel):
+    """The executor that holds a run, and until when it does without renewing that."""
+
+    id: UUID
+    host: str | None
+    lease_until: datetime | None
+
+
+class TaskStatusOut(BaseModel):
+    """A task and what executes it. `run` is the active one; the rest is about the latest, whether it is over or not.
+
+    What the executor would have to say is null and named in `degraded` while it cannot be asked.
+    """
+
+    task: Task
+    run: Run | None
+    nodes: dict[NodeStatus, int] | None
+    attempts: int | None
+    worker: WorkerOut | None
+    error: str | None
+    cost_usd: str | None = Field(description="null when any price is unknown")
+    runtime: RuntimeOut | None
+    degraded: list[str]
 
 
 class NodeOut(Node):
@@ -169,6 +252,12 @@ class ConditionOut(BaseModel):
 
 
 class TaskPage(PageOf[Task]): ...
+
+
+class CompanyPage(PageOf[Company]): ...
+
+
+class ProjectPage(PageOf[Project]): ...
 
 
 class PlanVersionPage(PageOf[PlanVersion]): ...

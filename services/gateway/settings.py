@@ -24,6 +24,7 @@ class GatewaySettings(ServiceSettings):
     require_api_key: bool = Field(default=True, validation_alias="REQUIRE_API_KEY")
     feature_rbac: bool = Field(default=False, validation_alias="FEATURE_RBAC")
     allowed_origins: str = Field(default=DEFAULT_ORIGINS, validation_alias="ALLOWED_ORIGINS")
+    retention_timeline_days: float = Field(default=90, gt=0, validation_alias="RETENTION_TIMELINE_DAYS")
     metrics_enabled: bool = Field(default=False, validation_alias="METRICS_ENABLED")
 
     body_limit: int = Field(default=1_048_576, ge=1024)  # bytes
@@ -46,6 +47,11 @@ class GatewaySettings(ServiceSettings):
         except ValueError:
             return self.host == "localhost"
 
+    @property
+    def open_to_all(self) -> bool:
+        """Whoever reaches the API may do everything: the key is public, or none is needed."""
+        return not self.require_api_key or self.api_key.get_secret_value() == DEFAULT_KEY
+
     def refuse_what_is_unsafe(self) -> None:
         """Raises BadSettings with one line that says what to change."""
         if not self.require_api_key and not (self.env == "dev" and self.on_loopback):
@@ -53,11 +59,20 @@ class GatewaySettings(ServiceSettings):
                 f"REQUIRE_API_KEY=false works only with ENV=dev on loopback (ENV={self.env}, GATEWAY_HOST={self.host});"
                 " set REQUIRE_API_KEY=true"
             )
-        if self.api_key.get_secret_value() == DEFAULT_KEY and not self.on_loopback:
+        self._refuse_a_key_that_is_none(self.api_key.get_secret_value())
+        if "*" in self.origins:
+            raise BadSettings("ALLOWED_ORIGINS must name origins; * would let every website in")
+
+    def _refuse_a_key_that_is_none(self, key: str) -> None:
+        if not key.strip():
+            raise BadSettings("API_KEY is blank; set one of your own, or unset it")
+        if not key.isprintable() or not key.isascii():
+            raise BadSettings("API_KEY must be printable ASCII: it travels in a header")
+        if key != key.strip():
+            raise BadSettings("API_KEY must not begin or end with a space: no header could carry it")
+        if key == DEFAULT_KEY and self.env == "prod":
+            raise BadSettings("API_KEY is the default one while ENV=prod; set your own API_KEY")
+        if key == DEFAULT_KEY and not self.on_loopback:
             raise BadSettings(
                 f"API_KEY is the default one while GATEWAY_HOST={self.host} is reachable; set your own API_KEY"
             )
-        if not self.api_key.get_secret_value().isprintable() or not self.api_key.get_secret_value().isascii():
-            raise BadSettings("API_KEY must be printable ASCII: it travels in a header")
-        if "*" in self.origins:
-            raise BadSettings("ALLOWED_ORIGINS must name origins; * would let every website in")

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from chassis.postgres import Connection, Pool
+from chassis.postgres import Connection, Pool, affected
 from contracts.errors import Code, Rejection
+from services.gateway.domain.course import TELLING
 from services.gateway.domain.cursor import Cursor
-from services.gateway.domain.facts import Fact, Story
+from services.gateway.domain.facts import UNREADABLE, Fact, Story
+
+#: Of the projector's connection: each of its joins is of a few stories with an index, however many there are by now.
+PROJECTOR_SETTINGS = {
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 
 LEADER = "select pg_try_advisory_lock(hashtext('gateway.timeline'))"
 
 LOCK_STORIES = """
+select t.owner, t.story, t.sequence from told_stories t
+join unnest($1::text[], $2::text[]) as s (owner, story) using (owner, story)
+order by owner, story for update of t
+"""
+NEW_STORIES = """
 insert into told_stories as t (owner, story, sequence)
 select owner, story, 0 from unnest($1::text[], $2::text[]) as s (owner, story) order by owner, story
 on conflict (owner, story) do update set sequence = t.sequence
@@ -60,6 +75,10 @@ from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::te
     $9::uuid[], $10::text[], $11::text[], $12::timestamptz[], $13::bigint[]) as f (message_id, company_id, owner,
     story, sequence, level, run_id, node_id, task_id, request_id, message, at, position)
 """
+UNREAD = f"""
+update timeline set message = $5::text::jsonb, run_id = $6, node_id = $7, task_id = $8
+where company_id = $1 and at = $2 and owner = $3 and story = $4 and sequence = $9 and message ? '{UNREADABLE}'
+"""
 GAPS = """
 with waiting as (
     select owner, story, min(sequence) as first_parked from parked_facts group by owner, story
@@ -73,6 +92,7 @@ from waiting w join told_stories t using (owner, story) order by w.owner, w.stor
 TOLD = """company_id, position, message_id, level, run_id, node_id, task_id, request_id, message::text as message,
     at"""
 HEAD = "select epoch, position from feeds where company_id = $1"
+FLOOR = "select position from floors where company_id = $1"
 NEWS = f"""
 select {TOLD} from timeline
 where company_id = $1 and run_id = any($2::uuid[]) and position > $3 and position <= $4
@@ -82,8 +102,18 @@ LATEST = f"""
 select * from (select {TOLD} from timeline where company_id = $1 and run_id = $2 order by position desc limit $3) as f
 order by position
 """
+LAST_TELLING = f"""
+select * from (
+    select {TOLD} from timeline where company_id = $1 and run_id = $2 and position <= $3 and level = any($4)
+    order by position desc limit 10
+) as f order by position
+"""
 KNOWS = "select exists (select from timeline where company_id = $1 and run_id = $2)"
+KNOWS_TASK = "select exists (select from timeline where company_id = $1 and task_id = $2)"
 COUNT_OF_RUN = "select count(*) from timeline where company_id = $1 and run_id = $2"
+#: an array and not a subquery beside `or`: so both indexes can be used
+OF_A_TASK = """(task_id = {0} or run_id = any (array(
+    select distinct run_id from timeline where company_id = $1 and task_id = {0} and run_id is not null)))"""
 ORDERS: Mapping[str, str] = {"timestamp": "at", "level": "level", "cursor": "position"}
 
 
@@ -119,7 +149,10 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
+    """`task_id` stands for the task's own facts and all those of its runs."""
+
     run_id: UUID | None = None
+    task_id: UUID | None = None
     node_id: UUID | None = None
     level: str | None = None
     q: str | None = None
@@ -128,21 +161,12 @@ class EventFilter:
     request_id: str | None = None
 
 
-def _columns(facts: Sequence[Fact]) -> list[list[Any]]:
-    return [
-        [f.message_id for f in facts],
-        [f.company_id for f in facts],
-        [f.owner for f in facts],
-        [f.story for f in facts],
-        [f.sequence for f in facts],
-        [f.level for f in facts],
-        [f.run_id for f in facts],
-        [f.node_id for f in facts],
-        [f.task_id for f in facts],
-        [f.request_id for f in facts],
-        [f.message for f in facts],
-        [f.at for f in facts],
-    ]
+def _columns(facts: Sequence[Fact]) -> Iterator[Sequence[Any]]:
+    return zip(*facts, strict=True)
+
+
+def _sequences(last: Mapping[Story, int]) -> tuple[list[str], list[str], list[int]]:
+    return [o for o, _ in last], [s for _, s in last], list(last.values())
 
 
 class Timeline:
@@ -158,7 +182,11 @@ class Timeline:
     async def lock(self, stories: Collection[Story]) -> dict[Story, int]:
         """How far each story has been told; nobody else moves them until the commit."""
         rows = await self._connection.fetch(LOCK_STORIES, [o for o, _ in stories], [s for _, s in stories])
-        return {(row["owner"], row["story"]): row["sequence"] for row in rows}
+        found = {(row["owner"], row["story"]): row["sequence"] for row in rows}
+        if new := [story for story in stories if story not in found]:
+            rows = await self._connection.fetch(NEW_STORIES, [o for o, _ in new], [s for _, s in new])
+            found |= {(row["owner"], row["story"]): row["sequence"] for row in rows}
+        return found
 
     async def parked_of(self, stories: Collection[Story]) -> list[Fact]:
         rows = await self._connection.fetch(PARKED_OF, [o for o, _ in stories], [s for _, s in stories])
@@ -169,11 +197,14 @@ class Timeline:
             await self._connection.execute(PARK, *_columns(facts))
 
     async def move(self, last: Mapping[Story, int]) -> None:
-        """Stories have been told up to a sequence: what was parked below it is no longer needed."""
-        columns = [o for o, _ in last], [s for _, s in last], list(last.values())
+        """Stories have been told up to a sequence."""
         if last:
-            await self._connection.execute(MOVE_STORIES, *columns)
-            await self._connection.execute(UNPARK, *columns)
+            await self._connection.execute(MOVE_STORIES, *_sequences(last))
+
+    async def unpark(self, last: Mapping[Story, int]) -> None:
+        """What was parked below these sequences is no longer needed."""
+        if last:
+            await self._connection.execute(UNPARK, *_sequences(last))
 
     async def tell(self, facts: Sequence[Fact]) -> None:
         """Append to the feeds of their companies, in the given order."""
@@ -190,6 +221,12 @@ class Timeline:
             positions.append(following[fact.company_id])
         await self._connection.execute(TELL, *_columns(facts), positions)
 
+    async def fill(self, fact: Fact) -> bool:
+        """Put a fact in the place of its tombstone, if it has one."""
+        ids = fact.run_id, fact.node_id, fact.task_id
+        told = fact.company_id, fact.at, fact.owner, fact.story, fact.message, *ids, fact.sequence
+        return affected(await self._connection.execute(UNREAD, *told)) == 1
+
     async def gaps(self, older_than: float) -> list[Gap]:
         """Gaps whose owner should be asked now; not named again for as long."""
         return [Gap(**row) for row in await self._connection.fetch(GAPS, older_than)]
@@ -205,6 +242,10 @@ class Feed:
         row = await self._pool.fetchrow(HEAD, company)
         return Cursor(row["epoch"], row["position"]) if row else Cursor("", 0)
 
+    async def floor(self, company: str) -> int:
+        """The facts up to this position are no longer kept."""
+        return int(await self._pool.fetchval(FLOOR, company) or 0)
+
     async def news(self, company: str, runs: Collection[UUID], *, after: int, upto: int, limit: int) -> list[Told]:
         rows = await self._pool.fetch(NEWS, company, list(runs), after, upto, limit)
         return [Told(**row) for row in rows]
@@ -213,8 +254,15 @@ class Feed:
         """The newest facts of a run, oldest first."""
         return [Told(**row) for row in await self._pool.fetch(LATEST, company, run_id, count)] if count else []
 
+    async def telling(self, company: str, run_id: UUID, *, upto: int) -> list[Told]:
+        """The latest of the facts that say whether a run goes on, oldest first."""
+        return [Told(**row) for row in await self._pool.fetch(LAST_TELLING, company, run_id, upto, list(TELLING))]
+
     async def knows(self, company: str, run_id: UUID) -> bool:
         return bool(await self._pool.fetchval(KNOWS, company, run_id))
+
+    async def knows_task(self, company: str, task_id: UUID) -> bool:
+        return bool(await self._pool.fetchval(KNOWS_TASK, company, task_id))
 
     async def count_of_run(self, company: str, run_id: UUID) -> int:
         return int(await self._pool.fetchval(COUNT_OF_RUN, company, run_id))
@@ -235,6 +283,7 @@ class Feed:
 def _where(company: str, wanted: EventFilter) -> tuple[str, list[Any]]:
     tests = {
         "run_id = {}": wanted.run_id,
+        OF_A_TASK: wanted.task_id,
         "node_id = {}": wanted.node_id,
         "level = {}": wanted.level,
         "position(lower({}) in lower(message::text)) > 0": wanted.q,

@@ -1,7 +1,7 @@
 """Server-sent events: frames, bounded mailboxes between who tells and who watches, and how a stream ends.
 
-A stream ends with `bye` (this gateway stops), `reconnect` (it has lived its time, or the watcher was too slow) or because
-the client left; in every case the client resumes by its last id.
+A stream ends with `end` (the run is over), `bye` (this gateway stops), `reconnect` (it has lived its time, or the watcher
+was too slow) or because the client left; in every case the client resumes by its last id.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ class Mailbox(Generic[T]):
     async def _next(self, timeout: float) -> T | None:
         if not self._items.empty():
             return self._items.get_nowait()  # a timer per item would cost more than the item
-        return await asyncio.wait_for(self._items.get(), timeout)
+        async with asyncio.timeout(timeout):
+            return await self._items.get()
 
 
 class Streams:

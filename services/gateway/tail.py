@@ -51,7 +51,9 @@ class Tail:
         self._watchers.add(watcher)
         self._wake.set()
         try:
-            yield await asyncio.wait_for(watcher.joined, JOIN_PATIENCE)
+            async with asyncio.timeout(JOIN_PATIENCE):
+                joined_at = await watcher.joined
+            yield joined_at
         finally:
             self._watchers.discard(watcher)
 
@@ -72,7 +74,8 @@ class Tail:
 
     async def _pause(self) -> None:
         try:
-            await asyncio.wait_for(self._wake.wait(), self._poll)
+            async with asyncio.timeout(self._poll):
+                await self._wake.wait()
         except TimeoutError:
             return
         self._wake.clear()

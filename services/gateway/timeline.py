@@ -6,8 +6,8 @@ The leader's advisory lock and its transactions share one connection: who loses 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -17,17 +17,20 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge, Histogram
 
+from chassis import telemetry
 from chassis.blobs import Blobs
 from chassis.bus import Bus
 from chassis.context import Context
 from chassis.dead_letters import DeadLetters
 from chassis.postgres import CONNECTION_LOST, Connection, Pool
+from chassis.unit_of_work import AlreadyHandled
 from contracts.catalog import OWNER_REQUESTS
 from contracts.envelope import Envelope
 from contracts.errors import Rejection, RetryLater
+from contracts.refs import BlobRef
 from contracts.story import Resent
 from contracts.streams import TIMELINE
-from services.gateway.domain.facts import Fact, Sorted, read_fact, skipped_over, sort_out, tombstone
+from services.gateway.domain.facts import Fact, Sorted, place_of, read_fact, skipped_over, sort_out, tombstone
 from services.gateway.intake import Intake
 from services.gateway.store import Gap, Timeline
 
@@ -43,6 +46,8 @@ DOORBELL = "timeline"
 ELECTION = 1.0  # seconds between attempts to become the leader
 LOOK_FOR_GAPS = 1.0
 
+FETCHING = 3.0  # seconds for what of a batch lies in the object store; the rest of that comes again later
+STORE_HANGS = 10.0  # seconds until then
 PATIENCE = 20.0  # seconds for one batch; then the connection is given up, and with it the lock
 #: what Postgres, or asyncpg on its way there, refuses because of the data
 REFUSED_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
@@ -102,27 +107,37 @@ class Projector:
         try:
             with SECONDS.time():
                 async with asyncio.timeout(PATIENCE):
-                    read = [(message, await self._read(message)) for message in messages]
+                    until = asyncio.get_running_loop().time() + FETCHING
+                    read = [(message, await self._read(message, until)) for message in messages]
                     await self._tell(connection, [(m, fact) for m, fact in read if isinstance(fact, Fact)])
         except CONNECTION_LOST:
             await _settle([(message, RetryLater(ELECTION)) for message in messages])
             raise
         await _settle(read)
 
-    async def _read(self, message: Msg) -> Fact | RetryLater | None:
-        """None when it is no fact: a dead letter by now."""
+    async def _read(self, message: Msg, until: float) -> Fact | RetryLater | None:
+        """What is no fact is a dead letter by now; None when it has no place in a story either."""
+        subject, headers = message.subject, message.headers or {}
         try:
-            return await self._fact(message.subject, message.headers or {}, message.data)
+            return await self._fact(subject, headers, message.data, until)
         except RetryLater as later:
             return later
         except Rejection as rejection:
             await self._bury(message, str(rejection))
-            return None
+            return place_of(subject, headers, str(rejection), uuid4())
 
-    async def _fact(self, subject: str, headers: Mapping[str, str], data: bytes) -> Fact:
+    async def _fact(self, subject: str, headers: Mapping[str, str], data: bytes, until: float | None = None) -> Fact:
         envelope = Envelope.from_headers(headers)
-        body = data if envelope.claim is None else await self.blobs.get(envelope.claim)
+        body = data if envelope.claim is None else await self._fetch(envelope.claim, until)
         return read_fact(subject, envelope, body)
+
+    async def _fetch(self, claim: BlobRef, until: float | None) -> bytes:
+        """A store that hangs must not hold up the rest of the batch."""
+        try:
+            async with asyncio.timeout_at(until):
+                return await self.blobs.get(claim)
+        except TimeoutError:
+            raise RetryLater(STORE_HANGS, "the object store did not answer in time") from None
 
     async def _bury(self, message: Msg, reason: str) -> None:
         log.error("timeline.dead", subject=message.subject, reason=reason)
@@ -133,7 +148,9 @@ class Projector:
         """A dead letter once more. Raises Rejection when it still is no fact."""
         fact = await self._fact(subject, headers, data)
         async with self.pool.acquire() as connection:
-            await tell(connection, [fact])
+            result = await tell(connection, [fact])
+            if not result.told and not result.parked and not await Timeline(connection).fill(fact):
+                raise AlreadyHandled
         await self.bus.ring(DOORBELL)
 
     async def _tell(self, connection: Connection, read: Sequence[tuple[Msg, Fact]]) -> None:
@@ -149,7 +166,7 @@ class Projector:
                 return
             message, fact = read[0]
             await self._bury(message, repr(error))
-            result = await tell(connection, [tombstone(fact, repr(error)[:500], uuid4())])
+            result = await tell(connection, [tombstone(fact, repr(error), uuid4())])
         TOLD.inc(len(result.told))
         PARKED.inc(len(result.parked))
         if result.told:
@@ -158,14 +175,14 @@ class Projector:
     # gaps -------------------------------------------------------------------------------------------------------------
 
     async def _chase_gaps(self, stop: asyncio.Event) -> None:
+        """A gap that cannot be closed leaves the others to be closed; a round that fails is followed by the next."""
         while not stop.is_set():
-            try:
+            with _outlived():
                 async with self.pool.acquire() as connection:
                     gaps = await Timeline(connection).gaps(self.gap_patience)
                 for gap in gaps:
-                    await self._chase(gap)
-            except CONNECTION_LOST as error:
-                log.info("timeline.database_gone", error=str(error))
+                    with _outlived(owner=gap.owner, story=gap.story):
+                        await self._chase(gap)
             await _pause(stop, LOOK_FOR_GAPS)
 
     async def _chase(self, gap: Gap) -> None:
@@ -191,6 +208,7 @@ class Projector:
             result = sort_out(await timeline.parked_of([story]), {story: last})
             await timeline.tell(result.told)
             await timeline.move({story: last} | result.last)
+            await timeline.unpark({story: last} | result.last)
         if last > told:
             SKIPPED.inc(last - told)
             log.warning("timeline.skipped", owner=gap.owner, story=gap.story, first=told + 1, last=last)
@@ -203,9 +221,12 @@ async def tell(connection: Connection, facts: Sequence[Fact]) -> Sorted:
     async with connection.transaction():
         timeline = Timeline(connection)
         last = await timeline.lock(stories)
-        result = sort_out([*await timeline.parked_of(stories), *facts], last)
+        parked = await timeline.parked_of(stories)
+        result = sort_out([*parked, *facts], last)
         await timeline.tell(result.told)
         await timeline.move(result.last)
+        if parked:
+            await timeline.unpark(result.last)
         await timeline.park(result.parked)
     return result
 
@@ -220,8 +241,20 @@ async def _settle(read: Sequence[tuple[Msg, Fact | RetryLater | None]]) -> None:
             return
 
 
+@contextmanager
+def _outlived(**gap: str) -> Iterator[None]:
+    try:
+        yield
+    except CONNECTION_LOST as error:
+        log.info("timeline.database_gone", error=str(error))
+    except Exception as error:
+        log.exception("timeline.chase_failed", **gap)
+        telemetry.report(error, loop="timeline.gaps")
+
+
 async def _pause(stop: asyncio.Event, seconds: float) -> None:
     try:
-        await asyncio.wait_for(stop.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await stop.wait()
     except TimeoutError:
         return

@@ -8,15 +8,20 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
 import httpx
+import nats
 import pytest
+from nats.js import JetStreamContext
 
+from chassis.bus import MessageHandler
 from chassis.context import Context
 from chassis.keeper import Keeper
 from chassis.service import Chassis, running
 from chassis.settings import ServiceSettings
 from chassis.testing.servers import Database, NatsServer
-from contracts.message import Event, Request
+from contracts.message import Event, Message, Request
+from contracts.streams import ConsumerSpec
 from services.gateway.__main__ import Server, server_config
 from services.gateway.app import Api, create_app
 from services.gateway.deps import Parts
@@ -56,11 +61,18 @@ StartOwner = Callable[..., AbstractAsyncContextManager[Owner]]
 
 
 @pytest.fixture
-async def keeper(nats_server: NatsServer) -> AsyncIterator[Keeper]:
-    keeper = Keeper(nats_server.url())
-    await keeper.apply()
-    yield keeper
-    await keeper.close()
+async def stream(nats_server: NatsServer, keeper: Keeper) -> AsyncIterator[JetStreamContext]:
+    """The bus without any of our care: whoever publishes here may repeat and invert as much as it likes."""
+    nc = await nats.connect(nats_server.url())
+    yield nc.jetstream()
+    await nc.close()
+
+
+@pytest.fixture
+async def table(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database.url)
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture
@@ -73,12 +85,18 @@ def object_store(object_store_settings: dict[str, str], monkeypatch: pytest.Monk
 @pytest.fixture
 def start_owner(database: Database, nats_server: NatsServer, keeper: Keeper) -> StartOwner:
     @asynccontextmanager
-    async def start(name: str, answers: dict[type[Request[Any]], Answer] | None = None) -> AsyncIterator[Owner]:
+    async def start(
+        name: str,
+        answers: dict[type[Request[Any]], Answer] | None = None,
+        hears: dict[ConsumerSpec, dict[type[Message], MessageHandler]] | None = None,
+    ) -> AsyncIterator[Owner]:
         asked: list[tuple[Any, Context]] = []
 
         async def build(chassis: Chassis) -> None:
             for request, answer in (answers or {}).items():
                 chassis.bus.serve(request, _handler(answer, asked))
+            for consumer, handlers in (hears or {}).items():
+                chassis.bus.on(consumer, handlers)
 
         settings = ServiceSettings(
             nats_url=nats_server.url(name), database_url=database.url_for(name), drain_timeout=2.0, env="test"

@@ -14,6 +14,8 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self.cut = False
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     @property
     def url(self) -> str:
@@ -27,9 +29,17 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
 
+    def freeze(self) -> None:
+        """Connections are taken, and nothing comes through until the thaw."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        self._flowing.set()
+
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65_536):
+                await self._flowing.wait()
                 writer.write(data)
                 await writer.drain()
         except OSError:

@@ -8,12 +8,13 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from fastapi import Request
 
 from chassis.settings import BadSettings
 from contracts import planner
 from contracts.page import Page
-from services.gateway.app import create_app
-from services.gateway.auth import OPEN_PATHS
+from services.gateway.app import OPEN_PATHS, create_app
+from services.gateway.auth import Keyless
 from services.gateway.settings import GatewaySettings
 from tests.gateway.builders import a_task
 from tests.gateway.conftest import KEY, Gateway, StartGateway, StartOwner
@@ -58,6 +59,59 @@ async def test_the_key_may_come_in_the_url_and_is_in_no_log(
     assert "wrong-secret" not in everything
 
 
+async def test_what_runs_inside_the_app_never_sees_the_key_in_the_url() -> None:
+    app = Keyless()
+
+    @app.get("/seen")
+    async def seen(request: Request) -> list[str]:
+        return [str(request.url), request.headers["x-api-key"]]
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as stranger:
+        for query in ("limit=1&api_key=secret&q=a%20b", "api_key=secret&limit=1&q=a+b&api_key=other-secret"):
+            assert (await stranger.get(f"/seen?{query}")).json() == ["http://api/seen?limit=1&q=a+b", "secret"]
+
+
+OWN_NAMES = (
+    "localhost",
+    "LOCALHOST:8000",
+    "127.0.0.1:8000",
+    "127.1.2.3",
+    "[::1]:8000",
+    "p-1.localhost:8001",
+    "localhost.",
+)
+OTHER_NAMES = (
+    "evil.example",
+    "evil.example:8000",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "10.0.0.7",
+    "",
+    "[::2]",
+)
+
+
+@pytest.mark.parametrize("settings", [{}, {"require_api_key": False}])
+async def test_while_everybody_knows_the_key_the_api_answers_to_names_of_this_machine_only(
+    start_gateway: StartGateway, settings: dict[str, Any]
+) -> None:
+    """Or a website whose name leads here (DNS rebinding) could do everything with it."""
+    async with start_gateway(**settings) as gateway:
+        for host in OWN_NAMES:
+            assert (await gateway.client.get("/events", headers={"Host": host})).status_code == 200, host
+        for host in OTHER_NAMES:
+            for path in ("/events", "/health", "/nowhere"):
+                refused = await gateway.client.get(path, headers={"Host": host})
+                assert (refused.status_code, refused.json()["code"]) == (403, "forbidden"), (host, path)
+                assert "API_KEY of your own" in refused.json()["detail"]
+
+
+async def test_with_a_key_of_ones_own_the_api_may_have_any_name(start_gateway: StartGateway) -> None:
+    async with start_gateway(api_key="own", env="prod") as gateway:
+        answer = await gateway.client.get("/events", headers={"Host": "crew.example", "X-API-Key": "own"})
+        assert answer.status_code == 200
+
+
 @pytest.mark.parametrize("rbac", [True, False])
 async def test_the_matrix_of_roles(start_gateway: StartGateway, start_owner: StartOwner, rbac: bool) -> None:
     answers: dict[Any, Any] = {
@@ -100,6 +154,10 @@ async def test_without_required_keys_local_calls_get_through_and_roles_still_low
         ({"host": "0.0.0.0"}, "API_KEY"),
         ({"host": "::"}, "API_KEY"),
         ({"api_key": "schlüssel"}, "ASCII"),
+        ({"api_key": ""}, "API_KEY is blank"),
+        ({"api_key": "", "host": "0.0.0.0"}, "API_KEY is blank"),
+        ({"api_key": " own"}, "begin or end with a space"),
+        ({"env": "prod"}, "API_KEY is the default one while ENV=prod"),
         ({"allowed_origins": "*"}, "ALLOWED_ORIGINS"),
     ],
 )
@@ -110,7 +168,14 @@ def test_settings_that_would_leave_the_door_open_are_refused_in_one_line(setting
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"host": "::1"}, {"host": "localhost"}, {"host": "0.0.0.0", "api_key": "own"}]
+    "settings",
+    [
+        {},
+        {"host": "::1"},
+        {"host": "localhost"},
+        {"host": "0.0.0.0", "api_key": "own"},
+        {"env": "prod", "api_key": "own"},
+    ],
 )
 def test_safe_settings_are_taken(settings: dict[str, Any]) -> None:
     create_app(GatewaySettings(nats_url="nats://x", database_url="postgresql://x", **settings))

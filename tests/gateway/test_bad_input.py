@@ -52,6 +52,8 @@ async def test_wrong_values_are_named_one_by_one(client: httpx.AsyncClient) -> N
         ({"title": "t", "task_spec": {"plan": "soon"}}, ["body", "task_spec", "plan"]),
         ({"title": "t", "task_spec": {}, "options": {"max_attempts": 0}}, ["body", "options", "max_attempts"]),
         ({"title": "t", "project": "No Slug"}, ["body", "project"]),
+        ({"title": "t", "task_file": "a" * 201}, ["body", "task_file"]),
+        ({"title": "t", "task_file": "  "}, ["body", "task_file"]),
     ):
         response = await client.post("/tasks", json=body)
         assert response.status_code == 422, body
@@ -126,10 +128,8 @@ async def test_a_body_over_a_megabyte_is_a_413_however_it_comes(gateway: Gateway
 async def test_a_client_that_leaves_in_the_middle_of_its_body_harms_nobody(gateway: Gateway) -> None:
     host, port = gateway.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
-    head = (
-        f"POST /tasks HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\nContent-Length: 90"
-    )
-    writer.write(f"{head}\r\n\r\n".encode() + b'{"title":')
+    head = f"POST /tasks HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Content-Length: 90\r\n\r\n".encode() + b'{"title":')
     await writer.drain()
     writer.close()
     assert (await gateway.client.get("/events")).status_code == 200

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import uuid4
 
 import httpx
 
+from chassis.context import Context
+from chassis.testing.eventually import eventually
+from chassis.unit_of_work import Answered
 from contracts import executor, planner
 from contracts.errors import Code, Rejection, RetryLater
 from contracts.page import Page
+from contracts.run_facts import RunStarted
 from tests.gateway.builders import a_run, a_run_detail, a_task
 from tests.gateway.conftest import KEY, StartGateway, StartOwner
 
@@ -74,6 +79,31 @@ async def test_timestamps_are_shown_in_the_zone_that_was_asked_for_and_texts_are
         run = (await gateway.client.get(f"/runs/{uuid4()}", headers={"X-Timezone": "Asia/Kolkata"})).json()
         assert run["started_at"] == "2026-07-01T17:30:00+05:30"
         assert run["meta"] == {"since": "2026-07-01T12:00:00Z"}
+
+
+async def test_events_are_shown_in_the_zone_that_was_asked_for(
+    start_gateway: StartGateway, start_owner: StartOwner
+) -> None:
+    run_id, kolkata = uuid4(), {"X-Timezone": "Asia/Kolkata"}
+    answers = {
+        executor.GetRun: lambda r: a_run_detail(a_run(id=r.run_id)),
+        planner.GetTask: lambda r: a_task(id=r.task_id),
+    }
+    async with start_owner("executor", answers) as owner, start_gateway() as gateway:
+        fact = RunStarted(run_id=run_id, task_id=uuid4(), title="t")
+        await owner.tell(fact)
+
+        async def told() -> dict[str, str] | None:
+            return next(iter((await gateway.client.get("/events")).json()["items"]), None)
+
+        stored = (await eventually(told))["timestamp"]
+        assert stored.endswith("Z")
+        for path in ("/events", f"/runs/{run_id}/events", f"/tasks/{fact.task_id}/events"):
+            shown = (await gateway.client.get(path, headers=kolkata)).json()["items"][0]["timestamp"]
+            assert shown.endswith("+05:30"), path
+            assert datetime.fromisoformat(shown) == datetime.fromisoformat(stored), "the same moment"
+        run = (await gateway.client.get(f"/runs/{run_id}?include_events=1", headers=kolkata)).json()
+        assert run["events"][0]["timestamp"] == shown
 
 
 async def test_an_unknown_zone_is_a_400(client: httpx.AsyncClient) -> None:
@@ -151,6 +181,34 @@ async def test_the_same_idempotency_key_is_the_same_command_and_another_path_is_
         assert too_long.status_code == 422
 
 
+async def test_a_repeated_order_is_answered_the_same_and_says_so(
+    start_gateway: StartGateway, start_owner: StartOwner
+) -> None:
+    async def create(request: planner.CreateTask) -> planner.TaskCreated:
+        async with owner.chassis.uow.order(request, Context()) as tx:
+            return tx.answer(planner.TaskCreated(task=a_task(title=request.title)))
+
+    async def start(request: planner.StartTask) -> planner.RunAccepted:
+        """As the planner does: it makes sure of the start, whether the order is new or not."""
+        try:
+            async with owner.chassis.uow.order(request, Context()) as tx:
+                return tx.answer(planner.RunAccepted(run_id=uuid4(), task_id=request.task_id))
+        except Answered as before:
+            return planner.RunAccepted.model_validate(before.answer)
+
+    answers = {planner.CreateTask: create, planner.StartTask: start}
+    async with start_owner("planner", answers) as owner, start_gateway() as gateway:
+        for path, body in (("/tasks", {"title": "t"}), (f"/tasks/{uuid4()}/start", None)):
+            key = {"Idempotency-Key": "once"}
+            first, again, other = [
+                await gateway.client.post(path, json=body, headers=headers) for headers in (key, key, {})
+            ]
+            assert (again.status_code, again.json()) == (first.status_code, first.json())
+            replayed = [answer.headers.get("Idempotent-Replayed") for answer in (first, again, other)]
+            assert replayed == [None, "true", None], path
+            assert other.json() != first.json()
+
+
 REFUSALS: tuple[tuple[Exception, int], ...] = (
     (Rejection(Code.NOT_FOUND, "no such task"), 404),
     (Rejection(Code.TITLE_TAKEN, "there is one"), 409),
@@ -196,20 +254,3 @@ async def test_only_allowed_origins_may_read_answers(start_gateway: StartGateway
         assert bad.status_code == 400
         refused = await gateway.client.get("/tasks", headers={"Origin": "https://cockpit.example", "X-API-Key": "no"})
         assert refused.headers["access-control-allow-origin"] == "https://cockpit.example", "errors can be read too"
-
-
-async def test_metrics_are_there_only_when_enabled_and_named_by_template(start_gateway: StartGateway) -> None:
-    async with start_gateway() as gateway:
-        assert (await gateway.client.get("/metrics")).status_code == 404
-    async with start_gateway(metrics_enabled=True) as gateway:
-        await gateway.client.get(f"/tasks/{uuid4()}")
-        text = (await gateway.client.get("/metrics")).text
-        assert 'http_requests_total{method="GET",route="/tasks/{task_id}",status="503"}' in text
-
-
-async def test_unknown_paths_and_methods_are_problems_too(client: httpx.AsyncClient) -> None:
-    missing, wrong = await client.get("/nowhere"), await client.delete("/tasks")
-    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
-    assert wrong.status_code == 405
-    assert wrong.headers["Allow"]
-    assert wrong.headers["content-type"] == "application/problem+json"

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection
-from contracts.executor import NodeCompleted, Usage
+from contracts.executor import Usage
+from contracts.run_facts import NodeCompleted
 from services.gateway.domain import paging
+from services.gateway.domain.course import Course
 from services.gateway.domain.cursor import Cursor, parse, resume
-from services.gateway.domain.facts import Fact, read_fact, skipped_over, sort_out, tombstone
+from services.gateway.domain.facts import Fact, place_of, read_fact, skipped_over, sort_out, tombstone
 from services.gateway.domain.roles import Role, effective, needed_for
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -166,3 +168,62 @@ def test_links_lead_over_every_item_exactly_once(limit: int, offset: int, total:
 )
 def test_the_direction_wins_over_the_sign(order_by: str | None, direction: paging.Direction, expected: str) -> None:
     assert paging.ordering(order_by, direction, "created_at") == expected
+
+
+def course(*levels: str, task_id: UUID | None = None) -> Course:
+    found = Course()
+    for level in levels:
+        found = found.after(level, task_id)
+    return found
+
+
+def test_only_the_latest_end_of_a_run_counts_and_only_while_it_was_not_reopened() -> None:
+    for levels, ended in (
+        ([], None),
+        (["RUN_QUEUED", "RUN_STARTED", "NODE_COMPLETED"], None),
+        (["RUN_STARTED", "RUN_COMPLETED"], "completed"),
+        (["RUN_FAILED", "RUN_REOPENED"], None),
+        (["RUN_FAILED", "NODE_SKIPPED", "RUN_RESUMED", "RUN_COMPLETED"], "completed"),
+        (["RUN_COMPLETED", "NODE_STARTED"], None),
+        (["RUN_CANCELED", "RUN_CONTROL_ASKED", "FEEDBACK_GIVEN"], "canceled"),
+        (["RUN_COMPLETED", "TASK_STARTED"], "completed"),
+    ):
+        assert course(*levels).ended == ended, levels
+
+
+def test_the_task_of_a_run_follows_once_it_has_said_what_the_end_means() -> None:
+    task_id = uuid4()
+    assert course("RUN_COMPLETED", task_id=task_id).task_follows
+    assert course("RUN_COMPLETED", "TASK_STARTED", task_id=task_id).task_follows
+    assert not course("RUN_COMPLETED", "TASK_COMPLETED", task_id=task_id).task_follows
+    assert not course("RUN_COMPLETED").task_follows, "a run without a task"
+
+
+@pytest.mark.parametrize(
+    ("subject", "run_id", "task_id"),
+    [
+        ("executor.node.failed", True, False),
+        ("planner.plan.drafted", False, True),
+        ("rag.document.ingested", False, False),
+    ],
+)
+def test_the_place_of_an_unreadable_fact_is_in_the_story_that_its_subject_names(
+    subject: str, run_id: bool, task_id: bool
+) -> None:
+    story = uuid4()
+    envelope = Envelope(id=uuid4(), type="t", source="s", story="s", sequence=7, request_id="r\x00")
+    place = place_of(f"evt.acme.{subject}.{story}", envelope.headers(), "\x00 \ud800 broken " + "x" * 9000, uuid4())
+    assert place is not None
+    named = (place.company_id, place.owner, place.story, place.sequence)
+    assert named == ("acme", subject.partition(".")[0], str(story), 7)
+    assert (place.run_id, place.task_id) == (story if run_id else None, story if task_id else None)
+    assert (place.request_id, place.message.count("\\u"), len(place.message) < 600) == ("", 0, True), (
+        "Postgres takes it"
+    )
+
+
+def test_what_does_not_say_where_it_belongs_has_no_place() -> None:
+    headers = Envelope(id=uuid4(), type="t", source="s", story="s", sequence=1).headers()
+    assert place_of("evt.acme.stranger.run.started.x", headers, "", uuid4()) is None
+    assert place_of("evt.acme.executor.run.started.x", {}, "", uuid4()) is None
+    assert place_of("evt.acme.executor.run.started.x", headers | {"ce-sequence": "0"}, "", uuid4()) is None

@@ -9,9 +9,11 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import pytest
 
 from chassis.testing.eventually import eventually
 from chassis.testing.servers import Database, NatsServer
@@ -36,9 +38,13 @@ async def process(**environment: str) -> AsyncIterator[asyncio.subprocess.Proces
             await started.wait()
 
 
-async def test_wrong_settings_are_one_line_and_exit_code_78() -> None:
+async def test_wrong_settings_are_one_line_and_exit_code_78(tmp_path: Path) -> None:
+    empty = tmp_path / "key"
+    empty.touch(0o600)
     for environment, says in (
         ({"GATEWAY_HOST": "0.0.0.0"}, "API_KEY is the default one"),
+        ({"GATEWAY_HOST": "0.0.0.0", "API_KEY_FILE": str(empty)}, "is empty"),
+        ({"ENV": "prod"}, "API_KEY is the default one"),
         ({"REQUIRE_API_KEY": "false", "ENV": "prod"}, "REQUIRE_API_KEY=false works only with ENV=dev"),
         ({"PORT": "many"}, "PORT"),
     ):
@@ -56,6 +62,24 @@ async def test_a_taken_port_is_told_before_anything_else_is_tried() -> None:
             _, errors = await refused.communicate()
             assert refused.returncode == 1
             assert "set PORT to a free port" in errors.decode()
+
+
+@pytest.mark.parametrize("missing", ["DATABASE_URL", "NATS_URL"])
+async def test_told_to_stop_while_it_waits_for_what_it_stands_on_it_stops_at_once(
+    nats_server: NatsServer, database: Database, missing: str
+) -> None:
+    environment = {"NATS_URL": nats_server.url("gateway"), "DATABASE_URL": database.url_for("gateway")}
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never says a word
+        scheme, _, place = environment[missing].partition("://")
+        user = place.rpartition("@")[0]
+        environment[missing] = f"{scheme}://{user}@127.0.0.1:{silent.getsockname()[1]}/x"
+        async with process(**environment, PORT="0") as waiting:
+            connection, _ = await asyncio.get_running_loop().run_in_executor(None, silent.accept)
+            waiting.send_signal(signal.SIGTERM)
+            _, errors = await asyncio.wait_for(waiting.communicate(), 10)
+            connection.close()
+    assert waiting.returncode == 0, errors
+    assert b"Traceback" not in errors
 
 
 async def test_on_sigterm_watchers_hear_bye_and_the_process_ends_with_zero(

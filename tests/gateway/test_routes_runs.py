@@ -11,8 +11,8 @@ from chassis.testing.eventually import eventually
 from chassis.testing.servers import Database
 from contracts import executor
 from contracts.errors import Code, Rejection
-from contracts.executor import RunStarted
 from contracts.page import Page
+from contracts.run_facts import RunStarted
 from tests.gateway.builders import a_node, a_node_detail, a_run, a_run_detail
 from tests.gateway.conftest import Gateway, StartGateway, StartOwner
 from tests.gateway.proxy import proxied
@@ -110,7 +110,7 @@ async def test_what_was_asked_for_is_told_apart_from_what_is(
         for action in ("pause", "resume", "cancel", "skip_failed_and_resume"):
             controlled = await gateway.client.patch(f"/runs/{RUN}", json={"action": action})
             assert controlled.status_code == 200
-            assert set(controlled.json()) == {"status", "actual", "wanted", "skipped_nodes"}
+            assert {"status", "actual", "wanted", "skipped_nodes"} <= set(controlled.json())
             assert owner.asked[-1][0].action == action
 
 

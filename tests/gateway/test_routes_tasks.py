@@ -12,7 +12,9 @@ from tests.gateway.builders import a_graph, a_plan, a_task, a_version
 from tests.gateway.conftest import StartGateway, StartOwner
 
 RUN = uuid4()
+TASK = uuid4()
 PLAN = uuid4()
+ACCEPTED = {"run_id": str(RUN), "status": "accepted", "location": f"/runs/{RUN}"}
 
 
 def answers() -> dict[type[Any], Any]:
@@ -21,7 +23,7 @@ def answers() -> dict[type[Any], Any]:
         planner.CreateTask: lambda r: planner.TaskCreated(
             task=a_task(title=r.title, gate=r.gate), run_id=RUN if r.auto_start else None
         ),
-        planner.LaunchTask: lambda _: planner.RunAccepted(run_id=RUN, task_id=uuid4()),
+        planner.LaunchTask: lambda _: planner.RunAccepted(run_id=RUN, task_id=TASK),
         planner.GetTask: lambda r: a_task(id=r.task_id),
         planner.UpdateTask: lambda r: a_task(id=r.task_id, title=r.title or "kept"),
         planner.DeleteTask: lambda _: planner.Deleted(existed=False),
@@ -61,7 +63,9 @@ async def test_a_title_alone_is_a_draft_and_auto_start_is_a_run(
         assert owner.asked[-1][0].gate is Gate.OBSERVE
         started = await gateway.client.post("/tasks", json={"title": "t", "auto_start": True})
         assert started.status_code == 201
-        assert started.json() == {"run_id": str(RUN), "status": "accepted", "location": f"/runs/{RUN}"}
+        task_id = started.json()["task_id"]
+        assert started.json() == ACCEPTED | {"task_id": task_id}
+        assert UUID(task_id).version == 4
         assert started.headers["Location"] == f"/runs/{RUN}"
 
 
@@ -76,7 +80,8 @@ async def test_exactly_one_source_is_an_ad_hoc_run(start_gateway: StartGateway, 
         ):
             response = await gateway.client.post("/tasks", json={"title": "t", **source})
             assert response.status_code == 202, response.text
-            assert response.headers["Location"] == response.json()["location"] == f"/runs/{RUN}"
+            assert response.headers["Location"] == f"/runs/{RUN}"
+            assert response.json() == ACCEPTED | {"task_id": str(TASK)}
             assert owner.asked[-1][0].dedupe_key is None, "a request id that we made up means nothing"
         assert [node.id for node in owner.asked[1][0].task.plan] == ["a", "b"]
         assert owner.asked[3][0].options.dry_run is True

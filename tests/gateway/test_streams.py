@@ -13,7 +13,8 @@ import pytest
 from chassis.testing.eventually import eventually
 from chassis.testing.servers import Database
 from contracts.errors import Code, Rejection
-from contracts.executor import GetRun, NodeToken, RunCompleted, RunStarted
+from contracts.executor import GetRun
+from contracts.run_facts import NodeToken, RunCompleted, RunStarted
 from tests.gateway.builders import a_run, a_run_detail
 from tests.gateway.conftest import KEY, Owner, StartGateway, StartOwner
 from tests.gateway.sse import Reader, watch

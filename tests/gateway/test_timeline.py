@@ -3,77 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import nats
-import pytest
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from chassis.keeper import Keeper
 from chassis.testing.eventually import eventually
+from chassis.testing.outbox_table import PUBLISHED
 from chassis.testing.servers import Database, NatsServer
-from contracts.envelope import Envelope
-from contracts.executor import NodeSkipped, RunStarted
-from contracts.message import Event
+from contracts.catalog import OWNER_REQUESTS
+from contracts.planner import TaskWasDeleted
+from contracts.run_facts import NodeSkipped
 from contracts.streams import TIMELINE
+from services.gateway import timeline
+from services.gateway.store import Timeline
 from tests.gateway.conftest import StartGateway, StartOwner
-
-
-@pytest.fixture
-async def stream(nats_server: NatsServer, keeper: Keeper) -> AsyncIterator[JetStreamContext]:
-    """The bus without any of our care: whoever publishes here may repeat and invert as much as it likes."""
-    nc = await nats.connect(nats_server.url())
-    yield nc.jetstream()
-    await nc.close()
-
-
-@pytest.fixture
-async def table(database: Database) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database.url)
-    yield connection
-    await connection.close()
-
-
-def started(run_id: UUID, n: int) -> RunStarted:
-    return RunStarted(run_id=run_id, title=f"{n}")
-
-
-def wire(fact: Event, sequence: int) -> tuple[str, bytes, dict[str, str]]:
-    envelope = Envelope.of(fact, id=uuid4(), source=fact.owner, sequence=sequence)
-    headers = {k: v for k, v in envelope.headers().items() if k != "Nats-Msg-Id"}
-    return fact.subject, fact.model_dump_json().encode(), headers
-
-
-async def publish(stream: JetStreamContext, messages: Sequence[tuple[str, bytes, dict[str, str]]]) -> None:
-    for subject, body, headers in messages:
-        await stream.publish_async(subject, body, headers=headers)
-    await stream.publish_async_completed()
-
-
-async def told(table: asyncpg.Connection) -> list[tuple[int, str, int]]:
-    rows = await table.fetch("select position, story, sequence from gateway.timeline order by position")
-    return [tuple(row) for row in rows]
-
-
-async def has_told(table: asyncpg.Connection, count: int) -> list[tuple[int, str, int]]:
-    async def enough() -> list[tuple[int, str, int]]:
-        found = await told(table)
-        return found if len(found) >= count else []
-
-    return await eventually(enough, timeout=30)
-
-
-def assert_gapless(found: list[tuple[int, str, int]], stories: dict[str, int]) -> None:
-    assert [position for position, _, _ in found] == list(range(1, sum(stories.values()) + 1))
-    for story, length in stories.items():
-        assert [sequence for _, s, sequence in found if s == story] == list(range(1, length + 1))
+from tests.gateway.telling import assert_gapless, has_told, publish, started, told, wire
 
 
 async def test_facts_delivered_ten_times_and_shuffled_make_one_gapless_feed(
@@ -142,8 +96,8 @@ async def test_a_fact_that_the_broker_lost_is_told_after_its_owner_was_asked_for
             assert_gapless(await has_told(table, 3), {str(run_id): 3})
 
 
-async def _published(table: asyncpg.Connection, count: int) -> bool:
-    return await table.fetchval("select count(*) from executor.outbox where published_at is not null") == count
+async def _published(table: asyncpg.Connection, count: int, of: str = "executor") -> bool:
+    return await table.fetchval(PUBLISHED.replace("outbox", f"{of}.outbox")) == count
 
 
 async def test_a_fact_that_nobody_holds_any_more_is_skipped_over(
@@ -163,33 +117,71 @@ async def test_a_fact_that_nobody_holds_any_more_is_skipped_over(
             assert (await has_told(table, 3))[-1][2] == 5
 
 
-async def test_poison_becomes_a_dead_letter_and_holds_up_nobody(
-    start_gateway: StartGateway, stream: JetStreamContext, table: asyncpg.Connection
+async def test_one_gateway_leads_and_the_others_stand_by_until_it_is_gone(
+    start_gateway: StartGateway, stream: JetStreamContext, table: asyncpg.Connection, database: Database
+) -> None:
+    leader = await asyncpg.connect(database.url, server_settings={"search_path": "gateway"})
+    assert await Timeline(leader).lead()
+
+    async def stood_back() -> bool:
+        """The gauge is written at each attempt, and an attempt that leads does not end."""
+        return REGISTRY.get_sample_value("timeline_leading") == 0
+
+    async with start_gateway():
+        for _ in range(2):
+            timeline.LEADING.set(-1)
+            await eventually(stood_back)
+        await publish(stream, [wire(started(uuid4(), 1), 1)])
+        timeline.LEADING.set(-1)
+        await eventually(stood_back)
+        info = await stream.consumer_info("EVENTS", TIMELINE.durable)
+        assert (info.num_pending, info.delivered.consumer_seq) == (1, 0), "who does not lead takes nothing"
+        await leader.close()
+        await has_told(table, 1)
+        assert REGISTRY.get_sample_value("timeline_leading") == 1
+
+
+async def test_a_gap_that_cannot_be_closed_leaves_the_others_to_be_closed(
+    start_gateway: StartGateway,
+    start_owner: StartOwner,
+    stream: JetStreamContext,
+    table: asyncpg.Connection,
+    nats_server: NatsServer,
+) -> None:
+    confused, asked = await nats.connect(nats_server.url()), asyncio.Event()
+
+    async def answer(message: Msg) -> None:
+        asked.set()
+        await message.respond(b'{"answer": {"sent": "yes"}}')
+
+    await confused.subscribe(OWNER_REQUESTS["executor"]["resend"].subject(), cb=answer)
+    task_id = uuid4()
+    async with start_owner("planner") as owner:
+        await owner.tell(*(TaskWasDeleted(task_id=task_id, title="t") for _ in range(3)))
+        await eventually(lambda: _published(table, 3, of="planner"))
+        await stream.delete_msg("EVENTS", 2)
+        await publish(stream, [wire(started(uuid4(), 2), 2)])
+        async with start_gateway(gap_patience=0.2):
+            await asyncio.wait_for(asked.wait(), 15)
+            assert_gapless(await has_told(table, 3), {str(task_id): 3})
+    await confused.close()
+
+
+async def test_gaps_are_closed_again_after_looking_for_them_has_failed(
+    start_gateway: StartGateway, start_owner: StartOwner, stream: JetStreamContext, table: asyncpg.Connection
 ) -> None:
     run_id = uuid4()
-    subject, body, headers = wire(started(run_id, 1), 1)
-    unstorable = json.dumps({"run_id": str(run_id), "title": "a\x00b"}).encode()
-    async with start_gateway() as gateway:
-        await publish(
-            stream,
-            [
-                (subject, b"no headers at all", {}),
-                (subject, b"{", headers),
-                ("evt.default.stranger.run.started.x", body, headers),
-                (subject, unstorable, headers),
-                wire(started(run_id, 2), 2),
-            ],
-        )
-        assert_gapless(await has_told(table, 2), {str(run_id): 2})
-        first = (await gateway.client.get(f"/runs/{run_id}/events?limit=1")).json()["items"][0]
-        assert "unreadable" in json.loads(first["message"])
-        letters = (await gateway.client.get("/admin/dead-letters/gateway")).json()
-        assert letters["total"] == 4
-        assert all(letter["durable"] == TIMELINE.durable for letter in letters["items"])
-        url = f"/admin/dead-letters/gateway/{letters['items'][-1]['id']}"
-        assert (await gateway.client.get(url)).json()["body"] is not None
-        replayed = await gateway.client.post(f"{url}/replay")
-        assert replayed.status_code == 422, "it is still no fact"
+    async with start_owner("executor") as owner:
+        await owner.tell(started(run_id, 1), started(run_id, 2), started(run_id, 3))
+        await eventually(lambda: _published(table, 3))
+        await stream.delete_msg("EVENTS", 2)
+        await table.execute("revoke update on gateway.parked_facts from gateway")
+        with capture_logs() as said:
+            async with start_gateway(gap_patience=0.2):
+                await has_told(table, 1)
+                await eventually(lambda: sum(entry["event"] == "timeline.chase_failed" for entry in said) >= 2)
+                await table.execute("grant update on gateway.parked_facts to gateway")
+                assert_gapless(await has_told(table, 3), {str(run_id): 3})
 
 
 async def test_flow_resumes_after_the_consumer_was_deleted_and_after_the_broker_was_killed(

@@ -32,8 +32,11 @@ def parse(text: str) -> Cursor | None:
     return Cursor(match[1], int(match[2])) if match else None
 
 
-def resume(last_event_id: str | None, head: Cursor) -> Resumption:
-    """The story is told from its beginning unless the client proves what it has seen of this very feed."""
+def resume(last_event_id: str | None, head: Cursor, floor: int = 0) -> Resumption:
+    """The story is told from its beginning unless the client proves what it has seen of this very feed.
+
+    What lies at or below `floor` has been forgotten because of its age.
+    """
     if not last_event_id:
         return Resumption(0)
     cursor = parse(last_event_id)
@@ -43,4 +46,6 @@ def resume(last_event_id: str | None, head: Cursor) -> Resumption:
         return Resumption(0, "the feed was rebuilt since")
     if cursor.position > head.position:
         return Resumption(0, "the Last-Event-ID is ahead of the feed")
+    if cursor.position < floor:
+        return Resumption(0, "what came after the Last-Event-ID is no longer kept")
     return Resumption(cursor.position)

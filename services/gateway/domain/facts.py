@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
 from uuid import UUID
 
 from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection
-from contracts.subjects import BadSubject, Subject, parse
+from contracts.subjects import IDENTIFIER, BadSubject, Subject, parse
 
 Story = tuple[str, str]  # owner and story: the scope of `sequence`
+OF_A_RUN, OF_A_TASK = frozenset({"run", "node"}), frozenset({"task", "plan"})  # entities whose story has the id of one
+UNREADABLE = "unreadable"  # the one member of a tombstone's message
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A fact as the timeline keeps it. `message` is its body as JSON text."""
+class Fact(NamedTuple):
+    """A fact as the timeline keeps it, in the order of its columns. `message` is its body as JSON text."""
 
     message_id: UUID
     company_id: str
@@ -86,31 +89,73 @@ def read_fact(subject: str, envelope: Envelope, body: bytes) -> Fact:
     Types are not looked up: a newer service may tell what this gateway has never heard of.
     """
     try:
-        address = parse(subject)
-        told = json.loads(body)
-    except (BadSubject, ValueError) as error:
+        (company, owner, level), story = _address(subject)
+        text = body.decode()
+        told = json.loads(text)
+    except (BadSubject, ValueError, RecursionError) as error:
         raise Rejection(Code.INVALID, f"this is no fact: {error}") from error
     if not isinstance(told, dict) or envelope.sequence < 1:
         raise Rejection(Code.INVALID, "a fact is a JSON object with a ce-sequence from 1")
     return Fact(
         message_id=envelope.id,
+        company_id=company,
+        owner=owner,
+        story=story,
+        sequence=envelope.sequence,
+        level=level,
+        run_id=_id(told.get("run_id")),
+        node_id=_id(told.get("node_id")),
+        task_id=_id(told.get("task_id")),
+        request_id=envelope.request_id,
+        message=text,
+        at=envelope.time,
+    )
+
+
+def _address(subject: str) -> tuple[tuple[str, str, str], str]:
+    """Company, owner and level, which are the same for thousands of facts, and the story."""
+    stem, _, story = subject.rpartition(".")
+    if not IDENTIFIER.fullmatch(story):
+        parse(subject)  # says what is wrong
+    return _stem(stem), story
+
+
+@lru_cache(maxsize=4096)
+def _stem(stem: str) -> tuple[str, str, str]:
+    address = parse(f"{stem}.story")
+    return address.company, address.owner, level_of(address)
+
+
+def place_of(subject: str, headers: Mapping[str, str], reason: str, message_id: UUID) -> Fact | None:
+    """The tombstone of a fact that could not be read. None when not even its place in a story is known."""
+    try:
+        address, envelope = parse(subject), Envelope.from_headers(headers)
+    except (BadSubject, Rejection):
+        return None
+    if envelope.sequence < 1:
+        return None
+    fact = Fact(
+        message_id=message_id,
         company_id=address.company,
         owner=address.owner,
         story=address.id,
         sequence=envelope.sequence,
         level=level_of(address),
-        run_id=_id(told.get("run_id")),
-        node_id=_id(told.get("node_id")),
-        task_id=_id(told.get("task_id")),
+        run_id=_id(address.id) if address.entity in OF_A_RUN else None,
+        node_id=None,
+        task_id=_id(address.id) if address.entity in OF_A_TASK else None,
         request_id=envelope.request_id,
-        message=json.dumps(told, ensure_ascii=False, separators=(",", ":")),
+        message="",
         at=envelope.time,
     )
+    return tombstone(fact, reason, message_id)
 
 
 def tombstone(fact: Fact, reason: str, message_id: UUID) -> Fact:
-    """Keeps the place of a fact that could not be stored, so that its successors need not wait for ever."""
-    return replace(fact, message_id=message_id, message=json.dumps({"unreadable": reason}))
+    """Keeps the place of a fact that could not be read or stored, so that its successors need not wait for ever."""
+    said = "".join(ch if ch.isprintable() else " " for ch in reason)[:500]
+    request_id = fact.request_id if fact.request_id.isprintable() else ""
+    return fact._replace(message_id=message_id, request_id=request_id, message=json.dumps({UNREADABLE: said}))
 
 
 def _id(value: object) -> UUID | None:

@@ -10,6 +10,6 @@ from services.gateway.deps import DeskDep
 router = APIRouter(prefix="/config", tags=["config"])
 
 
-@router.get("/llm", operation_id="get_llm_config")
+@router.get("/llm")
 async def get_llm_config(desk: DeskDep) -> LlmConfig:
     return await desk.ask(DescribeLlm())

@@ -20,20 +20,20 @@ PageDep = Annotated[Paging, Depends(paged("created_at"))]
 Owner = StrEnum("Owner", {name: name for name in OWNER_REQUESTS})  # type: ignore[misc]
 
 
-@router.get("/{owner}", operation_id="list_dead_letters", responses=describe(403))
+@router.get("/{owner}", responses=describe(403))
 async def list_dead_letters(_: AdminDep, desk: DeskDep, page: PageDep, owner: Owner) -> DeadLetterPage:
     found = await desk.ask(OWNER_REQUESTS[owner]["dead_letter_list"].model_validate(page.bounds))
     return page.of(DeadLetterPage, found.items, found.total)
 
 
-@router.get("/{owner}/{letter_id}", operation_id="get_dead_letter", responses=describe(403, 404))
+@router.get("/{owner}/{letter_id}", responses=describe(403, 404))
 async def get_dead_letter(_: AdminDep, desk: DeskDep, owner: Owner, letter_id: UUID) -> DeadLetter:
     """With headers and body."""
     letter: DeadLetter = await desk.ask(OWNER_REQUESTS[owner]["dead_letter_get"].model_validate({"id": letter_id}))
     return letter
 
 
-@router.post("/{owner}/{letter_id}/replay", operation_id="replay_dead_letter", responses=describe(403, 404, 409))
+@router.post("/{owner}/{letter_id}/replay", responses=describe(403, 404, 409))
 async def replay_dead_letter(_: AdminDep, desk: DeskDep, owner: Owner, letter_id: UUID) -> Replayed:
     """Its consumer handles the message once more, under a new id."""
     replayed: Replayed = await desk.ask(OWNER_REQUESTS[owner]["dead_letter_replay"].model_validate({"id": letter_id}))

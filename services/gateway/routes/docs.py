@@ -13,7 +13,7 @@ router = APIRouter(include_in_schema=False)
 #: the package is taken for the Swagger UI that it carries; its own patching of FastAPI is not used
 FILES = Path(str(resources.files("fastapi_offline"))) / "static"
 ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css", "favicon.png": "image/png"}
-OPEN_PATHS = frozenset({"/docs", *(f"/docs/{name}" for name in ASSETS)})
+OPEN_PATHS = frozenset({"/", "/openapi.json", "/docs", *(f"/docs/{name}" for name in ASSETS)})
 
 
 @router.get("/")

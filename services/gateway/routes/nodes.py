@@ -1,4 +1,4 @@
-"""Nodes of a run: their states and outputs."""
+"""Nodes of a run: their states and outputs, and orders to them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 
-from contracts.executor import GetNode, ListNodes, NodeDetail, NodeStatus
-from services.gateway.deps import DeskDep, Filter, PartsDep
+from contracts.executor import ControlMode, GetNode, ListNodes, NodeDetail, NodeStatus
+from contracts.run_control import ControlNode, NodeAction, NodeControlled
+from services.gateway.deps import CommandIdDep, DeskDep, Filter, OrderedByDep, PartsDep
+from services.gateway.orders import ModeQuery, known_action
 from services.gateway.paging import Paging, paged
 from services.gateway.problems import describe
 from services.gateway.running import node_out
-from services.gateway.schemas import ArtifactPage, NodePage
+from services.gateway.schemas import ArtifactPage, NodePage, NodePatch
 
 router = APIRouter(tags=["nodes"])
 PageDep = Annotated[Paging, Depends(paged("created_at"))]
 
 
-@router.get("/runs/{run_id}/nodes", operation_id="list_nodes", responses=describe(404))
+@router.get("/runs/{run_id}/nodes", responses=describe(404))
 async def list_nodes(
     desk: DeskDep,
     page: PageDep,
@@ -43,7 +45,7 @@ async def list_nodes(
     return page.of(NodePage, [node_out(node) for node in found.items], found.total)
 
 
-@router.get("/nodes/{node_id}", operation_id="get_node", responses=describe(404))
+@router.get("/nodes/{node_id}", responses=describe(404))
 async def get_node(desk: DeskDep, parts: PartsDep, node_id: UUID) -> NodeDetail:
     """With its whole output, also when that lies in the object store."""
     node = await desk.ask(GetNode(node_id=node_id))
@@ -53,10 +55,31 @@ async def get_node(desk: DeskDep, parts: PartsDep, node_id: UUID) -> NodeDetail:
     return node.model_copy(update={"output": output.decode("utf-8", "replace")})
 
 
-@router.get("/nodes/{node_id}/artifacts", operation_id="list_node_artifacts", responses=describe(404))
+@router.get("/nodes/{node_id}/artifacts", responses=describe(404))
 async def list_node_artifacts(
     desk: DeskDep, page: PageDep, node_id: UUID, type: Filter = None, name_contains: Filter = None
 ) -> ArtifactPage:
     """Empty: nothing makes artifacts yet."""
     await desk.ask(GetNode(node_id=node_id))
     return page.of(ArtifactPage, [], 0)
+
+
+@router.patch("/nodes/{node_id}", responses=describe(404, 409))
+async def control_node(
+    desk: DeskDep, by: OrderedByDep, node_id: UUID, body: NodePatch, command_id: CommandIdDep, mode: ModeQuery = None
+) -> NodeControlled:
+    """`status_after` is what was asked for; `actual` follows as soon as the run's executor has seen it.
+
+    Overriding or skipping a node of a run that has ended lets the run go on (`reopened`).
+    """
+    return await desk.ask(
+        ControlNode(
+            command_id=command_id,
+            node_id=node_id,
+            action=known_action(NodeAction, body.action),
+            mode=body.mode or mode or ControlMode.FINISH,
+            prompt=body.prompt,
+            params=body.params,
+            by=by,
+        )
+    )

@@ -23,6 +23,7 @@ from contracts.planner import (
     Validated,
 )
 from services.gateway.deps import CommandIdDep, DeskDep, VersionPath
+from services.gateway.domain.places import place
 from services.gateway.paging import BIGGEST_OFFSET, Paging, paged
 from services.gateway.problems import describe
 from services.gateway.schemas import AssignmentsIn, PlanIn, PlanVersionPage, ValidationIn
@@ -31,31 +32,31 @@ router = APIRouter(prefix="/plans", tags=["plans"])
 PageDep = Annotated[Paging, Depends(paged("version"))]
 
 
-@router.post("", operation_id="create_plan", status_code=201, responses=describe(404, 409))
+@router.post("", status_code=201, responses=describe(404, 409))
 async def create_plan(desk: DeskDep, body: PlanIn, command_id: CommandIdDep, response: Response) -> Plan:
     fields = {"task_id": body.task_id, "graph": body.graph, "status": body.status}
     plan = await desk.ask(CreatePlan(command_id=command_id, **fields))
-    response.headers["Location"] = f"/plans/{plan.plan_id}"
+    response.headers["Location"] = place(desk.company, f"/plans/{plan.plan_id}")
     return plan
 
 
-@router.get("/{plan_id}", operation_id="get_plan", responses=describe(404))
+@router.get("/{plan_id}", responses=describe(404))
 async def get_plan(desk: DeskDep, plan_id: UUID) -> Plan:
     return await desk.ask(GetPlan(plan_id=plan_id))
 
 
-@router.get("/{plan_id}/versions", operation_id="list_plan_versions", responses=describe(404))
+@router.get("/{plan_id}/versions", responses=describe(404))
 async def list_plan_versions(desk: DeskDep, page: PageDep, plan_id: UUID) -> PlanVersionPage:
     found = await desk.ask(ListPlanVersions(plan_id=plan_id, **page.bounds))
     return page.of(PlanVersionPage, found.items, found.total)
 
 
-@router.get("/{plan_id}/versions/{version}", operation_id="get_plan_version", responses=describe(404))
+@router.get("/{plan_id}/versions/{version}", responses=describe(404))
 async def get_plan_version(desk: DeskDep, plan_id: UUID, version: VersionPath) -> PlanVersion:
     return await desk.ask(GetPlanVersion(plan_id=plan_id, version=version))
 
 
-@router.get("/{plan_id}/versions/{version}/diff", operation_id="diff_plan", responses=describe(404))
+@router.get("/{plan_id}/versions/{version}/diff", responses=describe(404))
 async def diff_plan(
     desk: DeskDep,
     plan_id: UUID,
@@ -66,17 +67,17 @@ async def diff_plan(
     return await desk.ask(DiffPlan(plan_id=plan_id, version=version, previous=previous))
 
 
-@router.post("/{plan_id}/assignments", operation_id="assign_nodes", responses=describe(404, 409))
+@router.post("/{plan_id}/assignments", responses=describe(404, 409))
 async def assign_nodes(desk: DeskDep, plan_id: UUID, body: AssignmentsIn, command_id: CommandIdDep) -> AssignmentsSaved:
     return await desk.ask(AssignNodes(command_id=command_id, plan_id=plan_id, items=body.items))
 
 
-@router.post("/{plan_id}/auto_assign", operation_id="auto_assign", responses=describe(404, 409))
+@router.post("/{plan_id}/auto_assign", responses=describe(404, 409))
 async def auto_assign(desk: DeskDep, plan_id: UUID, command_id: CommandIdDep) -> AssignmentsSaved:
     return await desk.ask(AutoAssign(command_id=command_id, plan_id=plan_id))
 
 
-@router.post("/{plan_id}/submit_for_validation", operation_id="submit_for_validation", responses=describe(404, 409))
+@router.post("/{plan_id}/submit_for_validation", responses=describe(404, 409))
 async def submit_for_validation(
     desk: DeskDep, plan_id: UUID, body: ValidationIn, command_id: CommandIdDep
 ) -> Validated:

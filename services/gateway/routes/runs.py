@@ -7,9 +7,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
-from contracts.errors import Code, Rejection
-from contracts.executor import ControlRun, GetRun, ListRuns, RunAction, RunControlled, RunStatus
-from services.gateway.deps import CallerDep, CommandIdDep, DeskDep, Filter, PartsDep, StartedDep
+from contracts.executor import ControlMode, ControlRun, GetRun, ListRuns, RunAction, RunControlled, RunStatus
+from contracts.run_control import ExplainWaiting, WaitingFor
+from services.gateway.deps import CommandIdDep, DeskDep, Filter, OrderedByDep, PartsDep, StartedDep
+from services.gateway.known import refuse_unknown_company
+from services.gateway.orders import ModeQuery, known_action
 from services.gateway.paging import Paging, paged
 from services.gateway.problems import describe
 from services.gateway.running import run_out, summary_out
@@ -20,7 +22,7 @@ PageDep = Annotated[Paging, Depends(paged("created_at"))]
 Count = Annotated[int, Query(ge=0, le=200)]
 
 
-@router.get("", operation_id="list_runs")
+@router.get("", responses=describe(404))
 async def list_runs(
     desk: DeskDep,
     page: PageDep,
@@ -39,14 +41,15 @@ async def list_runs(
             **page.bounds,
         )
     )
+    if not found.total:
+        await refuse_unknown_company(desk)
     return page.of(RunPage, found.items, found.total)
 
 
-@router.get("/{run_id}", operation_id="get_run", responses=describe(404))
+@router.get("/{run_id}", responses=describe(404))
 async def get_run(
     desk: DeskDep,
     parts: PartsDep,
-    caller: CallerDep,
     run_id: UUID,
     include_events: Count = 0,
     include_nodes: bool = True,
@@ -54,18 +57,32 @@ async def get_run(
 ) -> RunOut:
     """The newest `include_events` events come in the order in which they happened."""
     detail = await desk.ask(GetRun(run_id=run_id, include_nodes=include_nodes))
-    return await run_out(parts.feed, caller.company, detail, events=include_events, zone=desk.zone)
+    return await run_out(parts.feed, desk.company, detail, events=include_events, zone=desk.zone)
 
 
-@router.get("/{run_id}/summary", operation_id="get_run_summary", responses=describe(404))
-async def get_run_summary(desk: DeskDep, parts: PartsDep, caller: CallerDep, run_id: UUID) -> RunSummaryOut:
+@router.get("/{run_id}/summary", responses=describe(404))
+async def get_run_summary(desk: DeskDep, parts: PartsDep, run_id: UUID) -> RunSummaryOut:
     detail = await desk.ask(GetRun(run_id=run_id, include_nodes=False))
-    return summary_out(detail.summary, await parts.feed.count_of_run(caller.company, run_id))
+    return summary_out(detail.summary, await parts.feed.count_of_run(desk.company, run_id))
 
 
-@router.patch("/{run_id}", operation_id="control_run", responses=describe(404, 409))
-async def control_run(desk: DeskDep, run_id: UUID, body: RunPatch, command_id: CommandIdDep) -> RunControlled:
-    """`status` is what was asked for; `actual` follows as soon as the run's executor has seen it."""
-    if body.action not in set(RunAction):
-        raise Rejection(Code.BAD_REQUEST, f"unknown action {body.action!r}; use one of {', '.join(RunAction)}")
-    return await desk.ask(ControlRun(command_id=command_id, run_id=run_id, action=RunAction(body.action)))
+@router.patch("/{run_id}", responses=describe(404, 409))
+async def control_run(
+    desk: DeskDep, by: OrderedByDep, run_id: UUID, body: RunPatch, command_id: CommandIdDep, mode: ModeQuery = None
+) -> RunControlled:
+    """`status` is what was asked for; `actual` follows when the run's executor has seen it, and `control` says when."""
+    action = known_action(RunAction, body.action)
+    chosen = body.mode or mode or ControlMode.FINISH
+    return await desk.ask(ControlRun(command_id=command_id, run_id=run_id, action=action, mode=chosen, by=by))
+
+
+@router.post("/{run_id}/cancel", status_code=202, responses=describe(404, 409))
+async def cancel_run(desk: DeskDep, by: OrderedByDep, run_id: UUID, command_id: CommandIdDep) -> RunControlled:
+    """Calls that are under way are cut off; a run that waits for a slot is canceled without one."""
+    return await desk.ask(ControlRun(command_id=command_id, run_id=run_id, action=RunAction.CANCEL, by=by))
+
+
+@router.get("/{run_id}/waiting", responses=describe(404))
+async def explain_waiting(desk: DeskDep, run_id: UUID) -> WaitingFor:
+    """Everything of the run that is not moving: why, until when, and what will release it."""
+    return await desk.ask(ExplainWaiting(run_id=run_id))

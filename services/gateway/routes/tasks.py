@@ -22,60 +22,94 @@ from contracts.planner import (
     TaskStatus,
     UpdateTask,
 )
-from services.gateway.deps import CommandIdDep, DeskDep, Filter, OwnRequestIdDep
+from contracts.refs import DEFAULT_PROJECT
+from services.gateway.asking import Desk
+from services.gateway.deps import CommandIdDep, DeskDep, Filter, OwnRequestIdDep, ProjectDep
+from services.gateway.domain.places import place
 from services.gateway.paging import Paging, paged
 from services.gateway.problems import describe
-from services.gateway.schemas import Accepted, Started, TaskIn, TaskPage, TaskPatch
+from services.gateway.schemas import Accepted, Started, TaskIn, TaskOut, TaskPage, TaskPatch
+from services.gateway.standing import accepted, task_out
 
+#: offered under a project too; the rest knows a task by its id alone
+collection = APIRouter(tags=["tasks"])
 router = APIRouter(tags=["tasks"])
+OF_A_DRAFT = (
+    *("title", "description", "gate", "auto_plan", "auto_start"),
+    *("dependencies", "job_type", "payload", "assignee", "priority"),
+)
 PageDep = Annotated[Paging, Depends(paged("created_at"))]
 
 
-@router.get("/tasks", operation_id="list_tasks")
+@collection.get("/tasks", responses=describe(404))
 async def list_tasks(
     desk: DeskDep,
     page: PageDep,
+    project: ProjectDep,
     status: TaskStatus | None = None,
     title_contains: Filter = None,
     include_archived: bool = False,
 ) -> TaskPage:
-    ask = ListTasks(status=status, title_contains=title_contains, include_archived=include_archived, **page.bounds)
-    found = await desk.ask(ask)
+    found = await desk.ask(
+        ListTasks(
+            status=status,
+            title_contains=title_contains,
+            include_archived=include_archived,
+            project=project,
+            **page.bounds,
+        )
+    )
     return page.of(TaskPage, found.items, found.total)
 
 
-@router.post(
+@collection.post(
     "/tasks",
-    operation_id="create_task",
     status_code=201,
     response_model=Task | Accepted,
     responses={202: {"model": Accepted, "description": "An ad-hoc run was accepted"}, **describe(404, 409)},
 )
 async def create_task(
-    desk: DeskDep, body: TaskIn, command_id: CommandIdDep, request_id: OwnRequestIdDep, response: Response
+    desk: DeskDep,
+    body: TaskIn,
+    project: ProjectDep,
+    command_id: CommandIdDep,
+    request_id: OwnRequestIdDep,
+    response: Response,
 ) -> Task | Accepted:
     """Draft, draft and start, or run ad hoc, depending on what the body holds."""
+    into = _project_of(body, project)
     if body.ad_hoc:
-        return await _launch(desk, body, command_id, body.request_id or request_id, response)
-    fields = body.model_dump(include={"title", "description", "gate", "project", "auto_plan", "auto_start"})
-    created = await desk.ask(CreateTask(command_id=command_id, **fields))
+        return await _launch(desk, body, into, command_id, body.request_id or request_id, response)
+    created = await desk.ask(
+        CreateTask(command_id=command_id, project=into, **{name: getattr(body, name) for name in OF_A_DRAFT})
+    )
     if created.run_id is not None:
-        return _accepted(created.run_id, response)
-    response.headers["Location"] = f"/tasks/{created.task.id}"
+        return accepted(desk, created.run_id, created.task.id, response)
+    response.headers["Location"] = place(desk.company, f"/tasks/{created.task.id}")
     return created.task
 
 
+def _project_of(body: TaskIn, named: str | None) -> str:
+    if named and body.project and body.project != named:
+        text = f"the path names the project {named!r}, the body {body.project!r}; leave it out of the body"
+        raise Rejection(Code.BAD_REQUEST, text)
+    return named or body.project or DEFAULT_PROJECT
+
+
 async def _launch(
-    desk: DeskDep, body: TaskIn, command_id: UUID, dedupe_key: str | None, response: Response
+    desk: Desk, body: TaskIn, project: str, command_id: UUID, dedupe_key: str | None, response: Response
 ) -> Accepted:
     if body.sources != 1:
         raise Rejection(
             Code.BAD_REQUEST, f"an ad-hoc run needs exactly one of task_spec, task and task_file, not {body.sources}"
         )
+    if body.of_drafts:
+        text = f"{', '.join(body.of_drafts)}: not of an ad-hoc run; create the task first, then POST /tasks/<id>/run"
+        raise Rejection(Code.BAD_REQUEST, text)
     launched = await desk.ask(
         LaunchTask(
             command_id=command_id,
-            project=body.project,
+            project=project,
             title=body.title,
             description=body.description,
             task_spec=body.task_spec,
@@ -87,21 +121,15 @@ async def _launch(
         )
     )
     response.status_code = 202
-    return _accepted(launched.run_id, response)
+    return accepted(desk, launched.run_id, launched.task_id, response)
 
 
-def _accepted(run_id: UUID, response: Response) -> Accepted:
-    location = f"/runs/{run_id}"
-    response.headers["Location"] = location
-    return Accepted(run_id=run_id, location=location)
+@router.get("/tasks/{task_id}", responses=describe(404))
+async def get_task(desk: DeskDep, task_id: UUID) -> TaskOut:
+    return await task_out(desk, await desk.ask(GetTask(task_id=task_id)))
 
 
-@router.get("/tasks/{task_id}", operation_id="get_task", responses=describe(404))
-async def get_task(desk: DeskDep, task_id: UUID) -> Task:
-    return await desk.ask(GetTask(task_id=task_id))
-
-
-@router.patch("/tasks/{task_id}", operation_id="update_task", responses=describe(404, 409))
+@router.patch("/tasks/{task_id}", responses=describe(404, 409))
 async def update_task(desk: DeskDep, task_id: UUID, body: TaskPatch, command_id: CommandIdDep) -> Task:
     clears = "description" in body.model_fields_set and body.description is None
     return await desk.ask(
@@ -109,7 +137,7 @@ async def update_task(desk: DeskDep, task_id: UUID, body: TaskPatch, command_id:
     )
 
 
-@router.delete("/tasks/{task_id}", operation_id="delete_task", status_code=204, responses=describe(409))
+@router.delete("/tasks/{task_id}", status_code=204, responses=describe(409))
 async def delete_task(desk: DeskDep, task_id: UUID, command_id: CommandIdDep) -> None:
     """204 also when there is no such task; 409 while it runs."""
     await desk.ask(DeleteTask(command_id=command_id, task_id=task_id))
@@ -117,7 +145,6 @@ async def delete_task(desk: DeskDep, task_id: UUID, command_id: CommandIdDep) ->
 
 @router.post(
     "/tasks/{task_id}/plan",
-    operation_id="plan_task",
     status_code=201,
     responses={202: {"model": PlanDrafted, "description": "The supervisor needs longer"}, **describe(404, 409)},
 )
@@ -127,14 +154,16 @@ async def plan_task(desk: DeskDep, task_id: UUID, command_id: CommandIdDep, resp
     if drafted.pending:
         response.status_code = 202
     plan_exists = drafted.plan_id is not None and not drafted.pending
-    response.headers["Location"] = f"/plans/{drafted.plan_id}" if plan_exists else f"/tasks/{task_id}"
+    response.headers["Location"] = place(
+        desk.company, f"/plans/{drafted.plan_id}" if plan_exists else f"/tasks/{task_id}"
+    )
     return drafted
 
 
-@router.post("/tasks/{task_id}/start", operation_id="start_task", status_code=202, responses=describe(404, 409))
+@router.post("/tasks/{task_id}/start", status_code=202, responses=describe(404, 409))
 async def start_task(
     desk: DeskDep, task_id: UUID, command_id: CommandIdDep, response: Response, dry_run: bool = False
 ) -> Started:
     started = await desk.ask(StartTask(command_id=command_id, task_id=task_id, dry_run=dry_run))
-    response.headers["Location"] = f"/runs/{started.run_id}"
+    response.headers["Location"] = place(desk.company, f"/runs/{started.run_id}")
     return Started(run_id=started.run_id, dry_run=started.dry_run)
