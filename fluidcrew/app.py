@@ -10,7 +10,8 @@ from io import TextIOWrapper
 
 import typer
 
-from fluidcrew.commands import bus, demo, dlq, doctor, runs, stack, tail
+from chassis.printable import printable
+from fluidcrew.commands import bus, demo, dlq, doctor, drill, runs, stack, steer, tail
 from fluidcrew.exits import Exit, Halt, table
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in table())
@@ -29,12 +30,22 @@ app = typer.Typer(
 )
 
 app.command(short_help="start everything, plan and run something, show it, stop")(demo.demo)
+app.command(short_help="kill workers, gateway and broker in the middle of a run: what is lost?")(drill.drill)
 app.command(short_help="start the stack and keep it running")(stack.up)
 app.command(short_help="stop the stack")(stack.down)
 app.command(short_help="can this machine run it? each problem with its fix")(doctor.doctor)
 app.command(short_help="start a run", epilog=runs.EXAMPLES)(runs.run)
 app.command(short_help="list runs")(runs.runs)
 app.command(short_help="show a run: its nodes, what they took, its result")(runs.show)
+app.command(short_help="how a run or task stands: asked, in effect, finishing, its nodes")(steer.status)
+app.command(short_help="what does not move, why, and what releases it")(steer.why)
+app.command(short_help="let running nodes finish, start no more")(steer.pause)
+app.command(short_help="go on")(steer.resume)
+app.command(short_help="end a run for good")(steer.cancel)
+app.command(short_help="go on without a node, or without those that failed", epilog=steer.SKIP_EXAMPLES)(steer.skip)
+app.command(short_help="run a task again, keeping what is done")(steer.retry)
+app.command(short_help="clear a task's pause and cancel flags")(steer.reset)
+app.command(short_help="which models can be had right now")(steer.providers)
 app.command(short_help="what happens, live from the bus", epilog=tail.EXAMPLES)(tail.tail)
 app.add_typer(bus.group, name="bus", short_help="streams and consumers: apply, verify, info")
 app.add_typer(dlq.group, name="dlq", short_help="dead letters: list, show, replay")
@@ -82,7 +93,7 @@ def _failed(error: Exception) -> int:
 def _say(halt: Halt) -> int:
     """Without rich: this must work whatever else does not."""
     lines = [f"fluidcrew: {halt}", *(f"  {line}" for line in halt.more)]
-    print("\n".join(lines), file=sys.stderr)
+    print(printable("\n".join(lines)), file=sys.stderr)
     return halt.code
 
 

@@ -10,6 +10,7 @@ import nats
 from nats.aio.client import Client
 from nats.errors import Error
 
+from chassis.nats_address import NatsAddress
 from contracts.permissions import inbox_prefix
 from fluidcrew.exits import Exit, Halt
 from fluidcrew.surroundings import without_credentials
@@ -26,13 +27,16 @@ async def connected(url: str, user: str, on_error: OnError | None = None) -> Asy
         yield nc
     finally:
         with suppress(Error, TimeoutError, TypeError, OSError):  # nats-py may stumble over a server that is gone
-            await asyncio.wait_for(nc.close(), 2)
+            async with asyncio.timeout(2):
+                await nc.close()
 
 
 async def _connect(url: str, user: str, on_error: OnError) -> Client:
     await _look(url)
+    address = NatsAddress.of(url)
     return await nats.connect(
-        url,
+        address.servers,
+        **address.login,
         name="fluidcrew-cli",
         inbox_prefix=inbox_prefix(user).encode(),
         connect_timeout=CONNECT_SECONDS,
@@ -49,9 +53,10 @@ async def _look(url: str) -> None:
     async def remember(error: Exception) -> None:
         said.append(error)
 
+    address = NatsAddress.of(url)
     brief = {"connect_timeout": CONNECT_SECONDS, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
     try:
-        nc = await nats.connect(url, error_cb=remember, **brief)
+        nc = await nats.connect(address.servers, **address.login, error_cb=remember, **brief)
         await nc.close()
     except (Error, OSError, TimeoutError, ValueError) as error:
         raise _unreachable(url, [*said, error]) from error

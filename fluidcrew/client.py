@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -12,14 +12,22 @@ from urllib.parse import urlsplit
 import httpx
 
 from fluidcrew.exits import Exit, Halt
+from fluidcrew.fields import wrong_field
+from fluidcrew.render.words import person
 from fluidcrew.sse import Message, messages
-from fluidcrew.surroundings import api_key, api_url
+from fluidcrew.surroundings import api_key, api_url, login_name
 
 ANSWER_SECONDS = 90.0  # a plan may take the server 60 s
 SILENCE_SECONDS = 45.0  # three heartbeats of a stream
 PATIENCE_SECONDS = 30.0  # how long an API that went away may take to come back
 LONGEST_PAUSE = 2.0
 RECONNECT_SECONDS = 0.25
+ADVICE = {
+    "run_active": "wait for its end (`fluidcrew show {run} --watch`), or `fluidcrew cancel {run}`",
+    "paused": "`fluidcrew resume` or `fluidcrew reset` it first",
+    "canceled": "`fluidcrew reset` it first",
+    "waits_for_tasks": "`fluidcrew status` names them",
+}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -56,8 +64,15 @@ class Gateway:
 
     async def post(self, path: str, body: Any = None, *, request_id: str = "") -> Any:
         """Safe to repeat: every attempt carries the same idempotency key."""
-        headers = {"Idempotency-Key": str(uuid.uuid4())} | ({"X-Request-ID": request_id} if request_id else {})
-        return await self._ask("POST", path, json=body, headers=headers)
+        return await self._order("POST", path, body, {"X-Request-ID": request_id} if request_id else {})
+
+    async def patch(self, path: str, body: Any) -> Any:
+        """Safe to repeat, too."""
+        return await self._order("PATCH", path, body, {})
+
+    async def _order(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Any:
+        once = {"Idempotency-Key": str(uuid.uuid4()), "X-Actor": login_name()}
+        return await self._ask(method, path, json=body, headers=once | dict(headers))
 
     async def _ask(self, method: str, path: str, *, missing_is_none: bool = False, **options: Any) -> Any:
         """An API that is restarting, or says that the owner of the answer is (503), is asked again for a while."""
@@ -98,7 +113,7 @@ class Gateway:
 
     def _read(self, response: httpx.Response) -> Any:
         if response.is_error:
-            raise refusal(response, self.url)
+            raise self._stranger() if is_foreign(response) else refusal(response, self.url)
         if response.status_code == 204:
             return None
         try:
@@ -130,6 +145,8 @@ class Gateway:
             try:
                 async with self._stream(path, query, last_id) as response:
                     lost_at = 0.0
+                    if response.status_code == httpx.codes.NO_CONTENT:  # the run is over; it may be opened again
+                        await asyncio.sleep(LONGEST_PAUSE)
                     async for message in messages(response.aiter_bytes()):
                         last_id = last_id if message.id is None else message.id
                         if message.retry is not None:
@@ -165,7 +182,13 @@ def pause_of(response: httpx.Response) -> float | None:
     if response.status_code not in (429, 503):
         return None
     named = response.headers.get("Retry-After", "1")
-    return min(float(named), LONGEST_PAUSE) if named.isdecimal() else 1.0
+    return float(named) if named.isdecimal() else 1.0
+
+
+def is_foreign(response: httpx.Response) -> bool:
+    """Not in our words, and not a proxy's for a gateway that is away."""
+    ours = "X-Request-ID" in response.headers or bool(_json(response))
+    return not ours and response.status_code not in (502, 503, 504)
 
 
 def refusal(response: httpx.Response, url: str) -> Halt:
@@ -176,12 +199,23 @@ def refusal(response: httpx.Response, url: str) -> Halt:
     if status == 401:
         return Halt(Exit.REFUSED, f"{url} refuses the key: set API_KEY to the one its gateway was started with")
     if status == 503:
-        return Halt(Exit.UNREACHABLE, f"{said or 'the API cannot answer right now'}: try again in a moment")
+        advice = "" if ": " in said else ": try again in a moment"  # what says what to do says it behind a colon
+        return Halt(Exit.UNREACHABLE, f"{said or 'the API cannot answer right now'}{advice}")
     if status >= 500:
         return Halt(Exit.UNREACHABLE, f"the API failed ({status}, request {request_id or 'unknown'}): its log says why")
     if not body:
         return Halt(Exit.REFUSED, f"{response.request.method} {response.request.url} was refused ({status})")
-    return Halt(Exit.REFUSED, said or f"refused ({status})", more)
+    return Halt(Exit.REFUSED, advised(said or f"refused ({status})", body), more)
+
+
+def advised(said: str, body: Mapping[str, Any]) -> str:
+    """The server says what to do in its own terms, routes; here they are commands."""
+    details = body.get("details")
+    advice = ADVICE.get(str(body.get("code")), "")
+    run_id = str(details.get("run_id") or "")[:8] if isinstance(details, Mapping) else ""
+    return (
+        f"{person(said.split('; ', maxsplit=1)[0])}: {advice.format(run=run_id or 'RUN')}" if advice else person(said)
+    )
 
 
 def detail_of(body: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
@@ -189,23 +223,10 @@ def detail_of(body: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     detail = body.get("detail")
     if isinstance(detail, str):
         return detail, ()
-    lines = [_field(error) for error in detail or [] if isinstance(error, Mapping)]
+    lines = [wrong_field(error) for error in detail or [] if isinstance(error, Mapping)]
     if len(lines) == 1:
         return lines[0], ()
     return (f"{len(lines)} things are wrong with the request:" if lines else "", tuple(lines))
-
-
-def _field(error: Mapping[str, Any]) -> str:
-    where = _path([part for part in error.get("loc", ()) if part not in ("body", "query", "path")])
-    message = str(error.get("msg", "")).removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
-
-
-def _path(parts: Sequence[str | int]) -> str:
-    out = ""
-    for part in parts:
-        out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else str(part)
-    return out
 
 
 def _json(response: httpx.Response) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from rich.text import Text
@@ -103,7 +104,7 @@ class Demonstration:
             task = await self._task(api)
             step.detail = task["title"]
         async with self._steps.step("The supervisor is planning it", "The supervisor planned it", "plan") as step:
-            plan = await drafted_plan(api, task["id"])
+            plan = await drafted_plan(api, task["id"], partial(self._steps.told, step))
             step.detail = f"version {plan['version']}, {words.count(len(plan['graph']['plan']), 'node')}"
         self._screen.print(PlanTree(plan["graph"]))
         async with self._steps.step("Assigning its nodes", "Assigned its nodes and started the run", "plan") as step:

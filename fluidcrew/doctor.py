@@ -16,7 +16,9 @@ from chassis import roles
 from deploy.local.environment import value_of
 from deploy.local.postgres import installation
 from deploy.local.process import StartFailed
-from fluidcrew.preflight import TIMEOUT_SECONDS, Check, guarded, preflight, refusal
+from fluidcrew.check import Check
+from fluidcrew.preflight import guarded, preflight
+from fluidcrew.reachable import TIMEOUT_SECONDS, refusal
 
 
 def run_checks(environ: Mapping[str, str] | None = None, *, starting: bool = True) -> list[Check]:
@@ -85,12 +87,17 @@ def external_nats(environ: Mapping[str, str]) -> list[Check]:
     ]
 
 
+async def _described(url: str) -> roles.Server:
+    async with asyncio.timeout(10):
+        return await roles.describe_server(url)
+
+
 def external_postgres(environ: Mapping[str, str]) -> list[Check]:
     url = value_of(environ, "DATABASE_URL")
     if not url:
         return []
     try:
-        facts = asyncio.run(asyncio.wait_for(roles.describe_server(url), 10))
+        facts = asyncio.run(_described(url))
     except Exception as error:  # noqa: BLE001 - refused, unknown host, wrong password, no such database: all are findings
         return [
             Check("Postgres", False, f"cannot connect ({str(error) or type(error).__name__})", "correct DATABASE_URL")

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Documented in `fluidcrew --help` and README; scripts rely on them."""
+    """Documented in `fluidcrew --help` and docs/command-line.md; scripts rely on them."""
 
     OK = 0
     FAILED = 1

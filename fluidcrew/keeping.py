@@ -19,7 +19,7 @@ from fluidcrew.bus import connected
 from fluidcrew.exits import Exit, Halt
 from fluidcrew.render.screen import console
 from fluidcrew.render.tables import consumers_table, streams_table
-from fluidcrew.surroundings import bus_url, without_credentials
+from fluidcrew.surroundings import bus_replicas, bus_url, without_credentials
 
 
 async def apply() -> int:
@@ -78,7 +78,7 @@ async def _keeper() -> AsyncIterator[Keeper]:
     url = bus_url(os.environ, KEEPER)
     async with connected(url, KEEPER):  # one line when the bus is not there, before the keeper would wait for it
         pass
-    keeper = Keeper(url)
+    keeper = Keeper(url, replicas=bus_replicas(os.environ))
     try:
         async with _refusals_explained(url):
             yield keeper

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
+from chassis.printable import json_text
 from contracts.catalog import OWNER_REQUESTS
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit, Halt
@@ -31,7 +31,7 @@ async def list_letters(owner: str, limit: int) -> int:
 async def show(id: str, owner: str) -> int:
     async with Gateway.of(os.environ) as api:
         who, letter = await _letter(api, id, owner)
-    print(json.dumps({"owner": who, **letter}, indent=2, ensure_ascii=False))
+    print(json_text({"owner": who, **letter}, indent=2))
     return Exit.OK
 
 

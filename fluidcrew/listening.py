@@ -12,17 +12,20 @@ from typing import Any
 from nats.aio.client import Client
 from rich.text import Text
 
+from chassis.printable import json_text
 from contracts.permissions import CLI
 from contracts.subjects import BadSubject, Subject, parse
 from fluidcrew.bus import connected
 from fluidcrew.client import Gateway
+from fluidcrew.ending import canceled_by_signals, end_if_canceled
 from fluidcrew.exits import Exit, Halt
 from fluidcrew.filters import facts_filter, stream_of, tokens_filter
+from fluidcrew.naming import UUID_PATTERN
 from fluidcrew.progress import moment
 from fluidcrew.render.facts import fact_line
 from fluidcrew.render.screen import Screen, console
 from fluidcrew.render.tokens import TokenLines
-from fluidcrew.running import UUID_PATTERN, resolved
+from fluidcrew.running import resolved
 from fluidcrew.since import Since
 from fluidcrew.surroundings import bus_url
 from fluidcrew.tailing import Received, Tail
@@ -47,10 +50,11 @@ class Wish:
 
 async def listen(wish: Wish, *, as_json: bool) -> None:
     """A run may be named by how its id begins: the API knows the rest."""
-    if wish.run and not UUID_PATTERN.fullmatch(wish.run):
-        async with Gateway.of(os.environ) as api:
-            wish = replace(wish, run=await resolved(api, wish.run))
-    await Listening(wish.subjects(), wish.since, as_json=as_json).run()
+    with canceled_by_signals():
+        if wish.run and not UUID_PATTERN.fullmatch(wish.run):
+            async with Gateway.of(os.environ) as api:
+                wish = replace(wish, run=await resolved(api, wish.run))
+        await Listening(wish.subjects(), wish.since, as_json=as_json).run()
 
 
 class Listening:
@@ -90,17 +94,17 @@ class Listening:
 
     async def _overhear(self, nc: Client, subject: str) -> None:
         """What is not stored: whoever is late has missed it."""
-        async for subject_of_message, data in _live(nc, subject):
+        async for subject_of_message, data in live_messages(nc, subject):
             if data is None:
                 self._print(*self._tokens.flush())
             elif self._as_json or ".node.token." not in subject_of_message:
                 self._tell(subject_of_message, {}, data, None)
             else:
-                self._print(*self._tokens.add(_body(data)))
+                self._print(*self._tokens.add(body_of(data)))
 
     def _tell(self, subject: str, headers: Mapping[str, str], data: bytes, received: Received | None) -> None:
         if self._as_json:
-            print(json.dumps(as_record(subject, headers, data, received), ensure_ascii=False), flush=True)
+            print(json_text(as_record(subject, headers, data, received)), flush=True)
         else:
             self._print(line_of(subject, headers, data, received))
 
@@ -109,12 +113,13 @@ class Listening:
             self._screen.print(line, soft_wrap=True)
 
 
-async def _live(nc: Client, subject: str) -> AsyncIterator[tuple[str, bytes | None]]:
+async def live_messages(nc: Client, subject: str) -> AsyncIterator[tuple[str, bytes | None]]:
     """Messages as they come; None when nothing has come for a moment."""
     subscription = await nc.subscribe(subject)
     while True:
         try:
             message = await subscription.next_msg(timeout=IDLE_SECONDS)
+            end_if_canceled()
         except TimeoutError:
             yield subject, None
             continue
@@ -123,7 +128,7 @@ async def _live(nc: Client, subject: str) -> AsyncIterator[tuple[str, bytes | No
 
 def line_of(subject: str, headers: Mapping[str, str], data: bytes, received: Received | None) -> Text:
     at = moment(headers.get("ce-time")) or (received.at if received else None)
-    told, address = _body(data), _address(subject)
+    told, address = body_of(data), address_of(subject)
     if address is None:
         return fact_line(at, subject, "unreadable", "", "", {"error": data[:100].decode("utf-8", "replace")})
     if not address.id:
@@ -146,7 +151,7 @@ def as_record(subject: str, headers: Mapping[str, str], data: bytes, received: R
     return record | {"headers": dict(headers), "data": body}
 
 
-def _body(data: bytes) -> Mapping[str, Any]:
+def body_of(data: bytes) -> Mapping[str, Any]:
     try:
         found = json.loads(data)
     except ValueError:
@@ -154,7 +159,7 @@ def _body(data: bytes) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _address(subject: str) -> Subject | None:
+def address_of(subject: str) -> Subject | None:
     try:
         return parse(subject)
     except BadSubject:

@@ -13,12 +13,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from deploy.local.environment import (
     CHECKOUT,
@@ -26,40 +22,31 @@ from deploy.local.environment import (
     DEFAULT_PREVIEW_PORT,
     BadEnvironment,
     home_of,
+    load_dotenv,
     port_of,
     value_of,
 )
 from deploy.local.home import explain, is_free
+from fluidcrew.check import Check, failed
+from fluidcrew.reachable import provider
 
 MIB = 1024 * 1024
 INSTALL_BYTES = 900 * MIB
 DATA_BYTES = 300 * MIB
 MEMORY_BYTES = 1024 * MIB
-TIMEOUT_SECONDS = 2.0
-PROVIDERS = {
-    "openai": ("OPENAI_BASE_URL", "https://api.openai.com/v1", "OPENAI_API_KEY"),
-    "anthropic": ("ANTHROPIC_BASE_URL", "https://api.anthropic.com", "ANTHROPIC_API_KEY"),
-    "ollama": ("OLLAMA_BASE_URL", "http://127.0.0.1:11434/v1", ""),
-}
 
 
-@dataclass(frozen=True)
-class Check:
-    """One finding. `fatal` ones keep the stack from working; the others are for the reader to weigh."""
-
-    name: str
-    ok: bool
-    detail: str
-    fix: str = ""
-    fatal: bool = True
-
-    def line(self) -> str:
-        mark = "ok     " if self.ok else "FAILED " if self.fatal else "warning"
-        return f"{mark} {self.name}: {self.detail}" + (f" -> {self.fix}" if self.fix and not self.ok else "")
-
-
-def failed(checks: list[Check]) -> bool:
-    return any(c.fatal and not c.ok for c in checks)
+def main() -> int:
+    """`make doctor` where nothing is installed yet."""
+    try:
+        load_dotenv(CHECKOUT / ".env", os.environ)
+    except BadEnvironment as error:
+        print(f"doctor: {error}", file=sys.stderr)
+        return 78
+    checks = preflight(os.environ, starting=True)
+    print("\n".join(check.line() for check in checks))
+    print("nothing is installed yet; after `make setup` this looks at the embedded servers as well")
+    return 69 if failed(checks) else 0
 
 
 def preflight(environ: Mapping[str, str], *, starting: bool, installing: bool = True) -> list[Check]:
@@ -102,7 +89,10 @@ def venv_module() -> Check:
 
 
 def disk(name: str, directory: Path, needed: int) -> Check:
-    free = shutil.disk_usage(_existing(directory)).free
+    usage = shutil.disk_usage(_existing(directory))
+    free = usage.free
+    if usage.total == 0:  # a device, or a file system that does not count: no reason to say that it is full
+        return Check(name, True, f"what is free at {directory} cannot be told")
     fix = (
         "free some space"
         if directory == CHECKOUT
@@ -117,11 +107,10 @@ def data_directory(environ: Mapping[str, str]) -> list[Check]:
         with tempfile.TemporaryFile(dir=str(_existing(home))) as probe:
             probe.write(b"\0" * 65536)
             probe.flush()
-        writable = Check("data directory", True, str(home))
     except OSError as error:
         message, _, fix = explain(error, home).partition(": ")
-        writable = Check("data directory", False, message, fix)
-    return [writable, disk("disk for data", home, DATA_BYTES)]
+        return [Check("data directory", False, message, fix)]  # how much is free there tells nothing
+    return [Check("data directory", True, str(home)), disk("disk for data", home, DATA_BYTES)]
 
 
 def _existing(path: Path) -> Path:
@@ -191,42 +180,5 @@ def _running_stack(environ: Mapping[str, str]) -> int | None:
     return pid
 
 
-def provider(environ: Mapping[str, str]) -> list[Check]:
-    """Whether the default provider answers on its list of models; any answer but a refused key will do."""
-    name = (environ.get("LLM_DEFAULT_PROVIDER") or "demo").strip().lower()
-    if name == "demo":
-        return [Check("provider", True, "demo (simulated answers; set LLM_DEFAULT_PROVIDER for real ones)")]
-    if name not in PROVIDERS:
-        fix = f"set LLM_DEFAULT_PROVIDER to demo, {', '.join(PROVIDERS)}"
-        return [Check("provider", False, f"LLM_DEFAULT_PROVIDER={name!r} is unknown", fix)]
-    variable, default, key_name = PROVIDERS[name]
-    base = (environ.get(variable) or default).rstrip("/")
-    key = value_of(environ, key_name) if key_name else ""
-    if not base.startswith(("http://", "https://")):
-        return [Check("provider", False, f"{variable} is no http URL", "give one like http://127.0.0.1:11434/v1")]
-    if key_name and not key and base == default:
-        return [Check("provider", False, f"{name} has no key", f"set {key_name} in .env (make init-env), or use demo")]
-    url = f"{base}/v1/models" if name == "anthropic" else f"{base}/models"
-    problem = refusal(
-        url, {"Authorization": f"Bearer {key}", "x-api-key": key, "anthropic-version": "2023-06-01"} if key else {}
-    )
-    if problem is None:
-        return [Check("provider", True, f"{name} answers")]
-    fix = f"set {key_name}" if "key" in problem else f"start it, or correct {variable}"
-    return [Check("provider", False, f"{name} at {_without_credentials(base)} {problem}", fix, fatal=False)]
-
-
-def refusal(url: str, headers: Mapping[str, str]) -> str | None:
-    request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 - the callers know it is http
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):  # noqa: S310
-            return None
-    except urllib.error.HTTPError as error:
-        return f"refuses the key ({error.code})" if error.code in (401, 403) else None
-    except (OSError, ValueError) as error:
-        return f"is not reachable ({getattr(error, 'reason', error)})"
-
-
-def _without_credentials(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+if __name__ == "__main__":
+    sys.exit(main())

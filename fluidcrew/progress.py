@@ -11,15 +11,19 @@ from typing import Any
 
 FINAL = frozenset({"completed", "failed", "canceled"})
 NODE_OVER = frozenset({"completed", "failed", "skipped", "canceled"})
+NODE_DONE = frozenset({"completed", "skipped"})
 RUN_STATUS = {
     "RUN_QUEUED": "queued",
     "RUN_STARTED": "running",
     "RUN_RESUMED": "running",
+    "RUN_REOPENED": "running",
     "RUN_PAUSED": "paused",
     "RUN_COMPLETED": "completed",
     "RUN_FAILED": "failed",
     "RUN_CANCELED": "canceled",
 }
+BY_ORDER = "control"  # the reason to pause that people give
+ASKED = {"pause": "pause requested", "cancel": "cancel requested"}
 NODE_STATUS = {
     "NODE_STARTED": "running",
     "NODE_COMPLETED": "completed",
@@ -29,6 +33,11 @@ NODE_STATUS = {
     "NODE_CANCELED": "canceled",
     "NODE_REVIEWING": "reviewing",
     "NODE_PAUSED": "paused",
+    "NODE_RESUMED": "queued",
+    "NODE_INTERRUPTED": "queued",
+    "NODE_REQUEUED": "queued",
+    "NODE_PARKED": "queued",
+    "NODE_REUSED": "completed",
 }
 
 
@@ -49,6 +58,8 @@ class NodeView:
     started_at: datetime | None = None
     duration_ms: int | None = None
     error: str = ""
+    due_at: datetime | None = None  # when a failed attempt is repeated, or its provider may be back
+    reused: bool = False  # its result is that of an earlier run
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> NodeView:
@@ -59,7 +70,8 @@ class NodeView:
         view.status, view.role = str(node.get("status") or "queued"), str(node.get("role") or "")
         view.attempt, view.model = int(node.get("attempt") or 0), str(node.get("model") or "")
         view.started_at, view.duration_ms = moment(node.get("started_at")), node.get("duration_ms")
-        view.error = str(node.get("error") or "")
+        view.error, view.due_at = str(node.get("error") or ""), moment(node.get("due_at"))
+        view.reused = node.get("reused_from") is not None
         view.spend(node.get("usage"))
         return view
 
@@ -88,6 +100,7 @@ class RunView:
     title: str = ""
     status: str = "queued"
     reasons: tuple[str, ...] = ()
+    asked: str = ""  # what people want of it and is not so yet
     error: str = ""
     dry_run: bool = False
     started_at: datetime | None = None
@@ -100,6 +113,9 @@ class RunView:
         view = cls(str(run["id"]), str(run.get("title") or ""), str(run.get("status") or "queued"))
         view.dry_run, view.error = bool(run.get("dry_run")), str(run.get("error") or "")
         view.reasons = tuple(run.get("pause_reasons") or ())
+        control = run.get("control") or {}
+        if control.get("wanted") in ASKED and not control.get("effective_at") and not view.over:
+            view.asked = ASKED[control["wanted"]]
         view.started_at, view.ended_at = moment(run.get("started_at")), moment(run.get("ended_at"))
         view.nodes = {found.key: found for found in map(NodeView.of, nodes)}
         return view
@@ -109,8 +125,16 @@ class RunView:
         return self.status in FINAL
 
     @property
-    def done(self) -> int:
+    def ended(self) -> int:
         return sum(node.status in NODE_OVER for node in self.nodes.values())
+
+    @property
+    def completed(self) -> int:
+        return sum(node.status in NODE_DONE for node in self.nodes.values())
+
+    def state_of(self, node: NodeView) -> str:
+        """A node that waited when its run ended waits for nothing any more."""
+        return "not started" if self.over and node.status == "queued" else node.status
 
     @property
     def tokens(self) -> int:
@@ -123,13 +147,15 @@ class RunView:
         return None if None in costs else sum((c for c in costs if c is not None), Decimal(0))
 
     def apply(self, happened: Happened) -> None:
-        if status := RUN_STATUS.get(happened.level):
+        if happened.level == "RUN_CONTROL_ASKED":
+            self.asked = ASKED.get(str(happened.told.get("action")), "")
+        elif status := RUN_STATUS.get(happened.level):
             self._move(status, happened)
         elif status := NODE_STATUS.get(happened.level):
             self._move_node(status, happened)
 
     def _move(self, status: str, happened: Happened) -> None:
-        self.status = status
+        self.status, self.asked = status, ""
         self.title = str(happened.told.get("title") or self.title)
         self.reasons = tuple(happened.told.get("reasons") or ()) if status == "paused" else ()
         self.error = str(happened.told.get("reason") or "") if status == "failed" else ""
@@ -144,7 +170,8 @@ class RunView:
             return
         node = self.nodes.setdefault(key, NodeView(str(told.get("node_id") or ""), key, str(told.get("title") or key)))
         node.status, node.attempt = status, int(told.get("attempt") or node.attempt)
-        node.error = str(told.get("error") or "")
+        node.error, node.due_at = str(told.get("error") or ""), moment(told.get("due_at") or told.get("until"))
+        node.reused = happened.level == "NODE_REUSED"
         if status == "running":
             node.started_at, node.duration_ms = happened.at, None
         if status == "completed":

@@ -5,56 +5,67 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
-import uuid
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from rich.text import Text
 
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit, Halt
-from fluidcrew.planning import final_output, run_came_to_be
-from fluidcrew.progress import RunView
+from fluidcrew.naming import UUID_PATTERN, run_meant
+from fluidcrew.planning import accepted_run, final_output, started_run
+from fluidcrew.progress import Happened, RunView
+from fluidcrew.render.facts import happened_line
 from fluidcrew.render.places import command
 from fluidcrew.render.run import RunTree, headline, markdown, summary
 from fluidcrew.render.screen import Screen, console, is_live
 from fluidcrew.render.tables import runs_table
 from fluidcrew.steps import Steps
+from fluidcrew.task_file import is_drafted
 from fluidcrew.watching import load, watch
-
-UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 async def start(body: Mapping[str, Any], *, watching: bool, as_json: bool = False) -> int:
     async with Gateway.of(os.environ) as api:
         if not watching:
-            accepted = await api.post("/tasks", body)
-            print(json.dumps(accepted) if as_json else f"run {accepted['run_id']} accepted; {_see(accepted['run_id'])}")
-            return Exit.OK
+            return await _accepted(api, body, as_json=as_json)
         screen = console(stderr=as_json)
         run_id = await _planned(api, body, screen)
         try:
             view = await watch(api, run_id, screen)
         except asyncio.CancelledError:
-            screen.say(f"run {run_id} goes on; {_see(run_id)}")
+            screen.say(f"run {run_id} goes on; {see(run_id)}")
             raise
         await _ended(api, view, screen, as_json=as_json)
         return exit_of(view)
 
 
+async def _accepted(api: Gateway, body: Mapping[str, Any], *, as_json: bool) -> int:
+    """Only the answer goes to standard output: scripts read it."""
+    screen = console(stderr=True)
+    accepted = await accepted_run(api, body, lambda happened: _troubled(screen, happened))
+    run_id = accepted["run_id"]
+    print(json.dumps(accepted) if as_json else f"run {run_id} accepted; {see(run_id)}")
+    return Exit.OK
+
+
+def _troubled(screen: Screen, happened: Happened) -> None:
+    if "due_at" in happened.told:
+        screen.print(happened_line(happened), soft_wrap=True)
+
+
 async def _planned(api: Gateway, body: Mapping[str, Any], screen: Screen) -> str:
     """The run's id, as soon as there is a run to be watched."""
-    title, request_id = body["title"], f"cli-{uuid.uuid4()}"
-    async with Steps(screen).step(f"Planning {title}", f"Planned {title}") as step:
-        accepted = await api.post("/tasks", body, request_id=request_id)
-        run_id = str(accepted["run_id"])
-        await run_came_to_be(api, run_id, request_id)
+    doing, done = ("Planning", "Planned") if is_drafted(body) else ("Starting", "Started")
+    steps = Steps(screen)
+    async with steps.step(f"{doing} {body['title']}", f"{done} {body['title']}") as step:
+        run_id = await started_run(api, body, partial(steps.told, step))
         step.detail = f"run {run_id[:8]}"
     return run_id
 
 
-def _see(run_id: str) -> str:
+def see(run_id: str) -> str:
     return f"see it with: {command()} show {run_id[:8]} --watch"
 
 
@@ -92,18 +103,7 @@ async def show(wanted: str, *, result: bool, watching: bool, as_json: bool) -> i
 
 async def resolved(api: Gateway, wanted: str) -> str:
     """The whole id of a run of which somebody typed the beginning."""
-    if UUID_PATTERN.fullmatch(wanted):
-        return wanted.lower()
-    page = await api.get("/runs", limit=200, order_by="-created_at")
-    found = [run["id"] for run in page["items"] if run["id"].startswith(wanted.lower())]
-    if len(found) == 1:
-        return str(found[0])
-    problem = (
-        f"{len(found)} runs begin with {wanted}: give more of the id"
-        if found
-        else f"no recent run begins with {wanted!r}"
-    )
-    raise Halt(Exit.REFUSED, f"{problem}; `fluidcrew runs` lists them")
+    return wanted.lower() if UUID_PATTERN.fullmatch(wanted) else (await run_meant(api, wanted)).id
 
 
 def _print_run(view: RunView, screen: Screen) -> None:

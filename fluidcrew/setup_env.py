@@ -22,7 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.local.environment import CHECKOUT, BadEnvironment, load_dotenv
-from fluidcrew.preflight import failed, preflight
+from fluidcrew.check import failed
+from fluidcrew.preflight import preflight
 
 VENV = CHECKOUT / ".venv"
 PYTHON = VENV / "bin" / "python"

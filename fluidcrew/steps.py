@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,15 +14,17 @@ from rich.console import Console
 from rich.spinner import Spinner
 from rich.text import Text
 
+from fluidcrew.progress import Happened
 from fluidcrew.render import words
+from fluidcrew.render.facts import happened_line
+from fluidcrew.render.redrawing import redrawn
 from fluidcrew.render.screen import is_live
-from fluidcrew.watching import redrawn
 
 
 def began() -> float:
     """When the reader pressed enter, in seconds since the epoch: make says when it started, else this process did."""
     given = os.environ.get("FLUIDCREW_BEGAN", "")
-    if given.isdecimal():
+    if re.fullmatch(r"\d+(\.\d+)?", given):
         return float(given)
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
@@ -34,6 +37,7 @@ def began() -> float:
 class Step:
     label: str
     detail: str = ""
+    spinner: Spinner | None = None  # none where lines cannot be redrawn
 
 
 @dataclass(slots=True)
@@ -46,7 +50,8 @@ class Steps:
         """`name` is the word under which its time appears in the summary."""
         step, started = Step(done), time.monotonic()
         if is_live(self.screen):
-            async with redrawn(self.screen, Spinner("dots", Text(f" {doing} …"), style="cyan")):
+            step.spinner = Spinner("dots", Text(f" {doing} …"), style="cyan")
+            async with redrawn(self.screen, step.spinner):
                 yield step
         else:
             yield step
@@ -54,6 +59,14 @@ class Steps:
         if name:
             self.add(name, took)
         self._done(step, took)
+
+    def told(self, step: Step, happened: Happened) -> None:
+        """A fact about the step under way: beside its spinner when it is about trouble, as a line where there is none."""
+        line = happened_line(happened)
+        if step.spinner is None:
+            self.screen.print(line, soft_wrap=True)
+        elif "due_at" in happened.told:
+            step.spinner.update(text=Text.assemble(" ", line))
 
     def add(self, name: str, seconds: float) -> None:
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds

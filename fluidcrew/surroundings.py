@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import getpass
 import json
 import os
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from deploy.local.environment import CHECKOUT, DEFAULT_PORT, home_of, load_dotenv, port_of, value_of
+from deploy.local.environment import CHECKOUT, DEFAULT_PORT, home_of, load_dotenv, port_of, replicas_of, value_of
 from fluidcrew.exits import Exit, Halt
 
 DEFAULT_KEY = "test-key"
@@ -75,6 +76,15 @@ def api_key(environ: Mapping[str, str]) -> str:
     return value_of(environ, "API_KEY") or DEFAULT_KEY
 
 
+def login_name() -> str:
+    """Under which orders are noted; what a header cannot carry is left out."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as containers have them
+        name = f"uid {os.getuid()}"
+    return "".join(ch for ch in name if ch.isascii() and ch.isprintable()).strip()[:50] or "somebody"
+
+
 def bus_url(environ: Mapping[str, str], user: str) -> str:
     """As `user` of the bus: `cli` reads every fact, `keeper` may change streams."""
     for name in (f"{user.upper()}_NATS_URL", "NATS_URL"):
@@ -87,6 +97,12 @@ def bus_url(environ: Mapping[str, str], user: str) -> str:
             Exit.UNREACHABLE, f"no stack runs in {home_of(environ)}: start one with `fluidcrew up`, or set NATS_URL"
         )
     return str(found)
+
+
+def bus_replicas(environ: Mapping[str, str]) -> int:
+    """How many servers keep each message: as the environment says, else as the running stack was started."""
+    running = None if environ.get("NATS_REPLICAS") else running_stack_of(environ)
+    return int(running.facts.get("nats_replicas", 1)) if running else replicas_of(environ)
 
 
 def without_credentials(url: str) -> str:

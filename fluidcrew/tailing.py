@@ -20,12 +20,14 @@ from nats.errors import Error
 from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
+from fluidcrew.ending import end_if_canceled
 from fluidcrew.exits import Exit, Halt
 from fluidcrew.progress import moment
 from fluidcrew.since import Since
 
 HEARTBEAT = 1.0
 SILENCE = 3 * HEARTBEAT
+FORGOTTEN = 2.0  # seconds after which the server removes a consumer that nobody listens to, however we ended
 REST = 0.25  # between attempts to make a consumer
 REMEMBERED = 20_000  # message ids: what a repaired broker is told again is not shown again
 
@@ -102,6 +104,7 @@ class Tail:
         """A message of the stream, or None for what the server says in between."""
         try:
             message = await subscription.next_msg(timeout=SILENCE)
+            end_if_canceled()
         except TimeoutError as error:  # also nats-py's own
             raise Broken("not even a heartbeat") from error
         if self._nc.stats["reconnects"] != reconnects:
@@ -141,6 +144,7 @@ class Tail:
             filter_subjects=self._filters if len(self._filters) > 1 else None,
             flow_control=True,
             idle_heartbeat=HEARTBEAT,
+            inactive_threshold=FORGOTTEN,
             mem_storage=True,
             num_replicas=1,
         )

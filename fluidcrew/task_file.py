@@ -67,6 +67,14 @@ def request_of(
     return body
 
 
+def is_drafted(body: Mapping[str, Any]) -> bool:
+    """Whether a model plans first, as far as can be seen here: what a task file of the server's holds cannot."""
+    spec = body.get("task_spec")
+    options = body.get("options")
+    wanted = isinstance(options, Mapping) and bool(options.get("use_supervisor"))
+    return wanted or (isinstance(spec, Mapping) and not spec.get("plan") and spec.get("type") is None)
+
+
 def _body_of(content: Any) -> dict[str, Any]:
     """A list of nodes, a graph, a task_spec or a whole request: told apart by what they hold."""
     if content is None:

@@ -9,16 +9,15 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 
 from fluidcrew.client import Gateway
 from fluidcrew.progress import Happened, RunView
-from fluidcrew.render.facts import fact_line
+from fluidcrew.render.facts import happened_line
+from fluidcrew.render.redrawing import redrawn
 from fluidcrew.render.run import RunProgress, RunTree, headline
 from fluidcrew.render.screen import is_live
 from fluidcrew.sse import Message
 
-REFRESH_SECONDS = 0.125
 LOOK_EVERY = 5.0  # without news the run itself is asked, so that a lost last fact keeps nobody waiting
 
 
@@ -34,10 +33,8 @@ class Lines:
         self._screen = screen
 
     def happened(self, view: RunView, happened: Happened) -> None:
-        entity, _, verb = happened.level.lower().partition("_")
         node = view.nodes.get(str(happened.told.get("key")))
-        told = {"title": node.title, **happened.told} if node else happened.told
-        self._screen.print(fact_line(happened.at, "", entity, verb, "", told), soft_wrap=True)
+        self._screen.print(happened_line(happened, node.title if node else ""), soft_wrap=True)
 
 
 class Silent:
@@ -69,30 +66,13 @@ class _Headline:
         return headline(self._view)
 
 
-@asynccontextmanager
-async def redrawn(screen: Console, what: RenderableType) -> AsyncIterator[Live]:
-    """Drawn by the event loop, not by a thread of rich's: what it shows changes in the loop."""
-    with Live(what, console=screen, auto_refresh=False, transient=True) as live:
-
-        async def refresh() -> None:
-            while True:
-                live.refresh()
-                await asyncio.sleep(REFRESH_SECONDS)
-
-        refreshing = asyncio.create_task(refresh())
-        try:
-            yield live
-        finally:
-            refreshing.cancel()
-            await asyncio.gather(refreshing, return_exceptions=True)
-
-
 async def follow(api: Gateway, view: RunView, show: Show) -> RunView:
     """A run may end and be opened again: only when the API agrees that it is over, it is."""
     async with _heard(api, view.id) as heard:
         while True:
             try:
-                message = await asyncio.wait_for(heard.get(), LOOK_EVERY)
+                async with asyncio.timeout(LOOK_EVERY):
+                    message = await heard.get()
             except TimeoutError:
                 message = None
             if isinstance(message, BaseException):
@@ -107,7 +87,7 @@ async def follow(api: Gateway, view: RunView, show: Show) -> RunView:
 def _moved(view: RunView, message: Message, show: Show) -> bool:
     """Whether the run seems to be over now. A `reset` tells the run from its beginning; facts say the same again."""
     if message.event != "message":
-        return False
+        return message.event == "end"  # the gateway's word that there is nothing more to tell
     try:
         happened = Happened.of(json.loads(message.data))
     except (ValueError, AttributeError):

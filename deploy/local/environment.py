@@ -66,3 +66,11 @@ def port_of(environ: Mapping[str, str], name: str, default: int) -> int:
 def home_of(environ: Mapping[str, str]) -> Path:
     """The data directory: FLUIDCREW_HOME, or `.fluidcrew` in the checkout."""
     return Path(environ.get("FLUIDCREW_HOME") or CHECKOUT / ".fluidcrew").expanduser().absolute()
+
+
+def replicas_of(environ: Mapping[str, str]) -> int:
+    """How many servers of the bus keep each message: NATS_REPLICAS, 1 unless the bus is a cluster."""
+    text = environ.get("NATS_REPLICAS") or "1"
+    if text not in ("1", "3", "5"):
+        raise BadEnvironment(f"NATS_REPLICAS={text!r}: give 1, or 3 or 5 for a cluster of at least so many servers")
+    return int(text)

@@ -17,7 +17,7 @@ DISK_FULL = (b"no space left on device", b"disk quota exceeded", b"file too larg
 ENOUGH_SPACE_BYTES = 16 * 1024 * 1024
 
 CONFIGURATION = """\
-server_name: embedded
+server_name: {name}
 listen: "127.0.0.1:{port}"
 max_payload: 1MB
 jetstream {{
@@ -36,7 +36,7 @@ accounts {{
   SYS {{ users: [ {{ user: sys, password: {system_password} }} ] }}
 }}
 system_account: SYS
-"""
+{cluster}"""
 USER = (
     "      {{ user: {name}, password: {password}, permissions {{ publish: {{ allow: {publish} }}, "
     'subscribe: {{ allow: {subscribe} }}, allow_responses: {{ max: 1, expires: "2m" }} }} }}'
@@ -44,17 +44,19 @@ USER = (
 
 
 class Nats:
-    """nats-server as our child. Its users are services, the command line and the keeper."""
+    """nats-server as our child. Its users are services, the command line and the keeper.
 
-    name = "nats"
+    `cluster` is what its configuration says of the cluster it belongs to.
+    """
 
-    def __init__(self, home: Home, users: Mapping[str, Permissions]) -> None:
-        self.directory = home.path / "nats"
-        self._home, self._users = home, dict(users)
-        self.port = home.port("nats")
+    def __init__(self, home: Home, users: Mapping[str, Permissions], name: str = "nats", cluster: str = "") -> None:
+        self.name = name
+        self.directory = home.path / name
+        self._home, self._users, self._cluster = home, dict(users), cluster
+        self.port = home.port(name)
         self.configuration = self.directory / "nats.conf"
         self._log_read, self._complaint = 0, ""
-        self.child = Child("nats", [program("nats-server"), "-c", self.configuration], home.log_file("nats"))
+        self.child = Child(name, [program("nats-server"), "-c", self.configuration], home.log_file(name))
 
     @property
     def store(self) -> Path:
@@ -104,6 +106,8 @@ class Nats:
             for name, allowed in self._users.items()
         )
         return CONFIGURATION.format(
+            name=json.dumps(self.name),
+            cluster=self._cluster,
             port=self.port,
             store=json.dumps(str(self.store)),
             users=users,

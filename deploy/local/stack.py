@@ -10,7 +10,7 @@ from typing import Any
 from chassis import roles
 from contracts.permissions import CLI, KEEPER, permissions
 from contracts.subjects import SERVICES
-from deploy.local.environment import port_of, value_of
+from deploy.local.environment import port_of, replicas_of, value_of
 from deploy.local.home import Home
 from deploy.local.nats import Nats
 from deploy.local.parts import Part, ready
@@ -24,6 +24,8 @@ LONGEST_BACKOFF_SECONDS = 5.0
 CREDENTIALS = {"NATS_URL", "DATABASE_URL", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"} | {
     f"{user.upper()}_{name}" for user in (*SERVICES, CLI, KEEPER) for name in ("NATS_URL", "DATABASE_URL")
 }
+
+ONE_PORT = "HEALTH_PORT"  # of one process; <SERVICE>_HEALTH_PORT is passed on
 
 Log = Callable[[str, str], None]  # source, line
 
@@ -44,6 +46,8 @@ class Stack:
 
     async def start(self) -> None:
         self.home.prepare()
+        if value_of(self._environ, ONE_PORT):
+            self._log("stack", f"{ONE_PORT} is not passed on, services would fight for it; set e.g. PLANNER_{ONE_PORT}")
         self._held.enter_context(self.home.locked())
         self._held.callback(self.home.withdraw)
         for part in self._embedded():
@@ -66,7 +70,7 @@ class Stack:
 
     def env_for(self, service: str) -> dict[str, str]:
         """The environment of one service: ours, with its own user of the bus and its own role in the database."""
-        env = {k: v for k, v in self._environ.items() if k.removesuffix("_FILE") not in CREDENTIALS}
+        env = {k: v for k, v in self._environ.items() if k.removesuffix("_FILE") not in CREDENTIALS | {ONE_PORT}}
         return (
             env
             | self.object_store
@@ -93,6 +97,11 @@ class Stack:
             "S3_ACCESS_KEY_ID": key,
             "S3_SECRET_ACCESS_KEY": secret,
         }
+
+    @property
+    def replicas(self) -> int:
+        """Of each stream."""
+        return replicas_of(self._environ)
 
     @property
     def api_url(self) -> str:
@@ -164,6 +173,7 @@ class Stack:
             "api_url": self.api_url,
             "nats_url": self.nats_urls[CLI],
             "nats_keeper_url": self.nats_urls[KEEPER],
+            "nats_replicas": self.replicas,
             "database_url": self.admin_database,
             "databases": self.databases,
             "object_store": self.object_store,

@@ -6,15 +6,15 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from contracts.permissions import KEEPER
 from contracts.subjects import SERVICES
+from deploy.local.console import console_log
 from deploy.local.environment import CHECKOUT, DEFAULT_PORT, DEFAULT_PREVIEW_PORT, BadEnvironment, port_of
 from deploy.local.home import Home, free_port, is_free
 from deploy.local.process import StartFailed
@@ -28,7 +28,6 @@ NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopb
 HEALTHY_SECONDS = 60.0
 DRAIN_SECONDS = 20.0
 DEATHS_BEFORE_HEALTHY = 3
-COLOURS = (36, 35, 33, 32, 34, 96)
 
 
 class Interrupted(Exception):
@@ -59,27 +58,6 @@ def existing_services() -> tuple[str, ...]:
     return tuple(s for s in SERVICES if (CHECKOUT / "services" / s / "__main__.py").is_file())
 
 
-def console_log(stream: TextIO | None = None) -> Log:
-    """Prints `source │ line`, in colour on a terminal. A reader that has gone away silences it, nothing more."""
-    stream, colours = stream or sys.stdout, dict[str, int]()
-    coloured, width, silent = stream.isatty() and "NO_COLOR" not in os.environ, 10, False
-
-    def log(source: str, line: str) -> None:
-        nonlocal silent
-        if silent:
-            return
-        label = f"{source:<{width}} │"
-        if coloured:
-            number = colours.setdefault(source.split(".", maxsplit=1)[0], COLOURS[len(colours) % len(COLOURS)])
-            label = f"\x1b[{number}m{label}\x1b[0m"
-        try:
-            print(label, line, file=stream, flush=True)
-        except (OSError, ValueError):
-            silent = True
-
-    return log
-
-
 @asynccontextmanager
 async def running_stack(
     home: Path,
@@ -90,20 +68,22 @@ async def running_stack(
     services: Sequence[str] | None = None,
     command: Callable[[str], Sequence[str]] = command_of,
     wait_healthy: bool = True,
+    stack_of: type[Stack] = Stack,
 ) -> AsyncIterator[Running]:
     """Everything up inside the block, everything drained and stopped after it.
 
     The first signal cancels the block and drains, the second kills what still drains; then Interrupted is raised.
     """
-    environ, log = os.environ if environ is None else environ, log or console_log()
-    stack = Stack(Home(home), environ, existing_services() if services is None else services, log)
+    environ = os.environ if environ is None else environ
+    log = log or console_log(as_json=environ.get("LOG_FORMAT") == "json")
+    stack = stack_of(Home(home), environ, existing_services() if services is None else services, log)
     counts = instances(stack.services, scale or {})
     check_ports(environ)
     closing, hurry, stop_keeper = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    async with _signals(closing, hurry), AsyncExitStack() as cleanup:
+    async with stopped_by_signals(closing, hurry), AsyncExitStack() as cleanup:
         cleanup.push_async_callback(stack.stop)
         keeper_of = await _started(stack)
-        keeper = keeper_of(stack.nats_urls[KEEPER])
+        keeper = keeper_of(stack.nats_urls[KEEPER], replicas=stack.replicas)
         cleanup.push_async_callback(keeper.close)
         await asyncio.gather(keeper.apply(), _migrate(stack))
         kept = asyncio.create_task(_keep(keeper, stop_keeper, log))
@@ -137,8 +117,11 @@ def check_ports(environ: Mapping[str, str]) -> None:
 
 
 @asynccontextmanager
-async def _signals(closing: asyncio.Event, hurry: asyncio.Event) -> AsyncIterator[None]:
-    """The first signal cancels the caller, unless that is `closing` already; every other one hurries."""
+async def stopped_by_signals(closing: asyncio.Event, hurry: asyncio.Event) -> AsyncIterator[None]:
+    """The first signal cancels the caller, unless that is `closing` already; every other one hurries.
+
+    A SIGHUP that is ignored stays so: `nohup` means it. SIGINT is ignored in every job a script puts into the background.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     received: list[int] = []
@@ -150,7 +133,8 @@ async def _signals(closing: asyncio.Event, hurry: asyncio.Event) -> AsyncIterato
             received.append(number)
             task.cancel()
 
-    caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    caught = (signal.SIGINT, signal.SIGTERM) if nohup else (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for number in caught:
         loop.add_signal_handler(number, on_signal, number)
     try:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from fluidcrew.exits import Exit, Halt
 
 if TYPE_CHECKING:
-    from fluidcrew.preflight import Check
+    from fluidcrew.check import Check
 
 
 def doctor() -> int:
     """Look whether this machine can run Fluidcrew; each thing that is wrong comes with its fix."""
+    from fluidcrew.check import failed
     from fluidcrew.doctor import run_checks
-    from fluidcrew.preflight import failed
     from fluidcrew.render.checks import check_lines
     from fluidcrew.render.screen import console
     from fluidcrew.surroundings import running_stack_of

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -53,18 +54,23 @@ def _refuse_second() -> None:
 
 
 async def _up(counts: dict[str, int]) -> int:
+    from contracts.permissions import CLI
+    from deploy.local.console import console_log
     from deploy.local.environment import home_of
-    from deploy.local.supervisor import Interrupted, console_log, running_stack
+    from deploy.local.supervisor import Interrupted, running_stack
+    from fluidcrew.fact_log import FactLog
     from fluidcrew.render.places import places
     from fluidcrew.surroundings import api_key
 
-    log, is_up = console_log(), False
+    as_json, begun = os.environ.get("LOG_FORMAT") == "json", datetime.now(UTC)
+    log, is_up = console_log(as_json=as_json), False
     try:
         async with running_stack(home_of(os.environ), counts, environ=os.environ, log=log) as running:
             is_up = True
             for name, where in places(running.api_url, api_key(os.environ), home_of(os.environ), os.environ):
                 log("stack", f"{name:<10} {where}")
             log("stack", "ready; Ctrl-C stops everything")
+            await FactLog(log, as_json=as_json).follow(running.stack.nats_urls[CLI], since=begun)
             await running.for_ever()
     except Interrupted:
         log("stack", "stopped")

@@ -35,5 +35,5 @@ def tail(
     from fluidcrew.since import parse_since
 
     begin = parse_since(since) if since else None
-    with suppress(KeyboardInterrupt):  # there is no other way to end it
+    with suppress(KeyboardInterrupt, asyncio.CancelledError):  # there is no other way to end it
         asyncio.run(listen(Wish(company, run, subject, begin, tokens=tokens), as_json=json))

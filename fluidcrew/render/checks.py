@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from fluidcrew.preflight import Check
+    from fluidcrew.check import Check
 
 
 def check_lines(checks: Iterable[Check]) -> Iterator[Text]:

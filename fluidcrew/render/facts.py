@@ -8,10 +8,11 @@ from typing import Any
 
 from rich.text import Text
 
-from fluidcrew.progress import money
+from fluidcrew.progress import BY_ORDER, Happened, moment, money
 from fluidcrew.render import words
 
 FACT_WIDTH = 18
+LISTS = ("reasons", "errors", "waiting", "warnings")
 VERB_COLOUR = {
     "completed": "green",
     "ready": "green",
@@ -21,7 +22,19 @@ VERB_COLOUR = {
     "failed": "red",
     "rejected": "red",
     "retried": "yellow",
+    "opened": "yellow",
+    "closed": "green",
     "paused": "yellow",
+    "control_asked": "magenta",
+    "overridden": "magenta",
+    "reopened": "cyan",
+    "released": "cyan",
+    "reused": "green",
+    "requeued": "yellow",
+    "interrupted": "yellow",
+    "parked": "yellow",
+    "repaired": "yellow",
+    "stalled": "red",
     "canceled": "yellow",
     "skipped": "bright_black",
     "queued": "bright_black",
@@ -35,26 +48,76 @@ def fact_line(at: datetime | None, company: str, entity: str, verb: str, story: 
     line.append(f" {f'{entity}.{verb}':<{FACT_WIDTH}}", style=VERB_COLOUR.get(verb, "default"))
     if story:
         line.append(f" {words.short_id(story)}", style="bright_black")
-    if name := str(told.get("key") or told.get("title") or ""):
+    if name := str(told.get("key") or told.get("title") or told.get("provider") or ""):
         line.append(f" {words.one_line(name, 60)}", style="bold")
-    if rest := details(told):
+    if rest := details(told, at):
         line.append(f"  {rest}")
     return line
 
 
-def details(told: Mapping[str, Any]) -> str:
+def happened_line(happened: Happened, title: str = "") -> Text:
+    """An event of the API, for those who watch one run. `title` is its node's, which few facts carry."""
+    entity, _, verb = happened.level.lower().partition("_")
+    told = {"title": title, **happened.told} if title else happened.told
+    return fact_line(happened.at, "", entity, verb, "", told)
+
+
+def details(told: Mapping[str, Any], at: datetime | None = None) -> str:
     """What a reader wants to know beside the name; every part is left out when the fact does not say it."""
     parts = [words.one_line(str(told["title"]), 60)] if told.get("key") and told.get("title") else []
     parts += [str(told["role"])] if told.get("role") else []
-    parts += [f"attempt {told['attempt']}"] if _number(told, "attempt") > 1 else []
+    parts += [_order(told)] if told.get("action") else []
+    parts += _changed(told)
+    parts += [_model(told)] if told.get("provider") and told.get("model") else []
+    parts += [f"attempt {told['attempt']}"] if _number(told, "attempt") > ("due_at" not in told) else []
     parts += [f"v{told['version']}"] if "version" in told else []
     parts += [words.count(_number(told, "nodes"), "node")] if "nodes" in told else []
     parts += [words.count(_number(told, "nodes_completed"), "node")] if "nodes_completed" in told else []
     parts += [words.of_ms(told["duration_ms"])] if told.get("duration_ms") is not None else []
     parts += _spent(told)
-    parts += [words.one_line(str(told[name]), 200) for name in ("reason", "error") if told.get(name)]
-    parts += [words.one_line(", ".join(map(str, told[name])), 200) for name in ("reasons", "errors") if told.get(name)]
+    parts += [
+        words.one_line(str(told[name]), 200) for name in ("reason", "error", "repair", "detail") if told.get(name)
+    ]
+    parts += [words.one_line(", ".join(map(_reason, told[name])), 200) for name in LISTS if told.get(name)]
+    parts += [f"until {words.clock(until)}"] if (until := moment(told.get("until"))) else []
+    parts += [_next_try(moment(told["due_at"]), at)] if "due_at" in told else []
     return " · ".join(parts)
+
+
+def _reason(name: object) -> str:
+    return "by order" if name == BY_ORDER else str(name)
+
+
+def _order(told: Mapping[str, Any]) -> str:
+    cut_off = " and cut off what runs" if told.get("mode") == "interrupt" else ""
+    return f"{told['action']}{cut_off}{_by(told)}"
+
+
+def _by(told: Mapping[str, Any]) -> str:
+    return f" by {words.one_line(words.person(told['by']), 80)}" if told.get("by") else ""
+
+
+def _changed(told: Mapping[str, Any]) -> list[str]:
+    """What an override replaced, what a task now waits for, whose result was taken over."""
+    parts = [f"{', '.join(map(str, told['fields']))}{_by(told)}"] if told.get("fields") else []
+    if told.get("depends_on"):
+        parts.append(f"{told.get('change', '')} {', '.join(map(words.short_id, told['depends_on']))}".strip())
+    parts += [f"of run {words.short_id(told['from_run_id'])}"] if told.get("from_run_id") else []
+    parts += [f"after run {words.short_id(told['earlier_run_id'])}"] if told.get("earlier_run_id") else []
+    return parts + (["starts now"] if told.get("starting") else [])
+
+
+def _model(told: Mapping[str, Any]) -> str:
+    """Of a fact about a provider its name is told already."""
+    return f"{told['provider']}/{told['model']}" if told.get("key") else str(told["model"])
+
+
+def _next_try(due_at: datetime | None, at: datetime | None) -> str:
+    """Counted from the fact: a line stays true when it is read later."""
+    if due_at is None or at is None or due_at <= at:
+        return "next try at once"
+    wait = (due_at - at).total_seconds()
+    return f"next try in {words.duration(wait)}" + (f", at {words.clock(due_at)}" if wait >= 10 else "")
 
 
 def _spent(told: Mapping[str, Any]) -> list[str]:

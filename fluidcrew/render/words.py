@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
+
+from chassis.printable import printable
 
 COLOUR = {
     "completed": "green",
@@ -38,6 +41,8 @@ ASCII_MARK = {
     "canceled": "/",
     "failed": "x",
 }
+
+MADE_UP = re.compile(r" \(request [0-9a-f]{32}\)")
 
 
 def colour(status: str) -> str:
@@ -102,5 +107,10 @@ def day_and_clock(at: datetime | None) -> str:
 
 
 def one_line(text: str, limit: int = 160) -> str:
-    flat = " ".join(text.split())
+    flat = printable(" ".join(text.split()))
     return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
+
+
+def person(by: object) -> str:
+    """Who gave an order, without a request id that nobody chose; `--json` has it."""
+    return printable(MADE_UP.sub("", str(by)))

@@ -42,7 +42,9 @@ def event(level: str, position: int, **told: Any) -> dict[str, Any]:
 class FakeGateway:
     """`answers` maps `METHOD /path` to a status and a body, or to several that are given one after the other."""
 
-    answers: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
+    answers: dict[str, list[tuple[int, Any]]] = field(
+        default_factory=lambda: {"GET /tasks": [(200, {"items": [], "total": 0})]}
+    )
     facts: list[dict[str, Any]] = field(default_factory=list)
     break_after: int | None = None  # facts on a connection, in the middle of the next one
     asked: list[HttpRequest] = field(default_factory=list)

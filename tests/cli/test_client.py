@@ -44,8 +44,11 @@ async def test_an_api_that_is_not_there_says_how_to_start_it() -> None:
 
 
 async def test_something_else_on_the_port_is_recognised(gateway: FakeGateway, api: Gateway) -> None:
-    gateway.on("GET /runs", (200, b"<html>"))
-    assert "is no Fluidcrew" in str(await refused(api))
+    for status in (200, 404, 501):
+        gateway.on("GET /runs", (status, b"<html>"))
+        assert "is no Fluidcrew" in str(await refused(api))
+    gateway.on("GET /runs", (502, b"<html>"))
+    assert "is no Fluidcrew" not in str(await refused(api)), "a proxy in front of ours says that, too"
 
 
 async def test_the_servers_words_are_passed_on(gateway: FakeGateway, api: Gateway) -> None:
@@ -59,8 +62,8 @@ async def test_several_wrong_fields_are_a_line_each_and_one_is_the_line(gateway:
     two = {"type": "value_error", "loc": [], "msg": "Value error, node 'b' depends on 'x'"}
     gateway.on("GET /runs", (422, {"detail": [one, two]}), (422, {"detail": [one]}))
     several = await refused(api)
-    assert several.more == ("task.plan[0].title: Field required", "node 'b' depends on 'x'")
-    assert str(await refused(api)) == "task.plan[0].title: Field required"
+    assert several.more == ("plan[0].title: Field required", "node 'b' depends on 'x'")
+    assert str(await refused(api)) == "plan[0].title: Field required"
 
 
 async def test_a_failure_of_the_server_names_the_request(gateway: FakeGateway, api: Gateway) -> None:

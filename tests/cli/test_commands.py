@@ -17,6 +17,10 @@ from tests.cli.fake_gateway import KEY, RUN_ID, FakeGateway, event, finished_run
 
 pytestmark = pytest.mark.asyncio
 
+COMMANDS = (
+    *("demo", "drill", "up", "down", "doctor", "run", "runs", "show", "tail", "bus", "dlq"),
+    *("status", "why", "pause", "resume", "cancel", "skip", "retry", "reset", "providers"),
+)
 USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "requests": 1, "cost_usd": "0.0012"}
 
 
@@ -45,11 +49,11 @@ def a_run(gateway: FakeGateway, status: str = "completed", failure: str = "") ->
 async def test_help_names_every_command_and_exit_code(cli: Cli) -> None:
     ended = await cli("--help")
     assert ended.code == Exit.OK
-    for word in ("demo", "up", "down", "doctor", "run", "runs", "show", "tail", "bus", "dlq", "130"):
+    for word in (*COMMANDS, "130"):
         assert f"\n  {word} " in ended.out or f"    {word} " in ended.out, word
 
 
-@pytest.mark.parametrize("command", ["demo", "up", "down", "doctor", "run", "runs", "show", "tail", "bus", "dlq"])
+@pytest.mark.parametrize("command", COMMANDS)
 async def test_every_command_explains_itself(cli: Cli, command: str) -> None:
     ended = await cli(command, "--help")
     assert ended.code == Exit.OK
@@ -153,6 +157,64 @@ async def test_a_watched_run_that_fails_is_code_1_and_says_why(cli: Cli, gateway
     ended = await cli("run", "A study", "--watch", FLUIDCREW_URL=gateway.url)
     assert ended.code == Exit.FAILED
     assert ended.out.splitlines()[-1] == "the provider refuses the key"
+
+
+PROVIDER_AWAY = "nothing answers for openai: check OPENAI_BASE_URL"
+
+
+def a_draft_that_is_tried_again(*facts: dict[str, object]) -> dict[str, object]:
+    due = "2025-03-01T12:00:01.5Z"
+    retried = [event("PLAN_RETRIED", n, attempt=n, error=PROVIDER_AWAY, due_at=due) for n in (1, 2)]
+    return {"items": [*retried, *facts]}
+
+
+async def test_a_plan_that_a_provider_delays_is_told_attempt_by_attempt_and_once(
+    cli: Cli, gateway: FakeGateway
+) -> None:
+    a_run(gateway)
+    # A run's own facts carry the same request id; they are told by the stream.
+    of_the_run = event("RUN_QUEUED", 3, run_id=RUN_ID, title="A study", nodes=2)
+    gateway.on("GET /events", (200, a_draft_that_is_tried_again(of_the_run)))
+    ended = await cli("run", "A study", "--watch", FLUIDCREW_URL=gateway.url)
+    assert ended.code == Exit.OK
+    lines = ended.out.splitlines()
+    told = [line for line in lines if "plan.retried" in line]
+    assert [line.partition("plan.retried")[2].strip() for line in told] == [
+        f"attempt {n} · {PROVIDER_AWAY} · next try in 1.5 s" for n in (1, 2)
+    ]
+    planned = next(line for line in lines if line.startswith("✓ Planned A study"))
+    assert lines.index(planned) > lines.index(told[-1])
+    assert sum("run.queued" in line for line in lines) == 1
+
+
+async def test_a_provider_in_trouble_is_told_beside_the_answer_when_nobody_watches(
+    cli: Cli, gateway: FakeGateway
+) -> None:
+    a_run(gateway)
+    gateway.on("GET /events", (200, a_draft_that_is_tried_again()))
+    gateway.on("POST /tasks", (503, {"detail": "not now"}), (202, {"run_id": RUN_ID, "status": "accepted"}))
+    ended = await cli("run", "A study", "--json", FLUIDCREW_URL=gateway.url)
+    assert (ended.code, json.loads(ended.out)["run_id"]) == (Exit.OK, RUN_ID)
+    assert PROVIDER_AWAY in ended.err
+
+
+async def test_a_draft_that_failed_for_good_is_one_reason_and_code_1_although_the_api_says_503(
+    cli: Cli, gateway: FakeGateway
+) -> None:
+    a_run(gateway)
+    gave_up = f"{PROVIDER_AWAY}; gave up after 6 attempts: check the provider"
+    gateway.on("POST /tasks", (503, {"detail": gave_up}))
+    empty: tuple[int, object] = (200, {"items": []})
+    gateway.on("GET /events", empty, (200, {"items": [event("TASK_FAILED", 1, reason=gave_up, run_id=None)]}))
+    ended = await cli("run", "A study", "--watch", FLUIDCREW_URL=gateway.url)
+    assert (ended.code, ended.err) == (Exit.FAILED, f"fluidcrew: no run came of it: {gave_up}\n")
+
+
+async def test_what_a_person_planned_is_started_not_planned(cli: Cli, gateway: FakeGateway, tmp_path: Path) -> None:
+    a_run(gateway)
+    (tmp_path / "plan.json").write_text('[{"id": "brief", "title": "Do brief"}]')
+    ended = await cli("run", "Mine", "--file", "plan.json", "--watch", FLUIDCREW_URL=gateway.url)
+    assert ended.out.startswith("✓ Started Mine  run 3f2a91c0")
 
 
 async def test_a_plan_that_did_not_come_to_be_is_code_1_with_its_reason(cli: Cli, gateway: FakeGateway) -> None:

@@ -14,10 +14,11 @@ from contracts.planner import LaunchTask
 from fluidcrew.app import halt_of
 from fluidcrew.commands.stack import parsed_scale
 from fluidcrew.exits import MEANING, Exit, Halt
+from fluidcrew.fields import wrong_field
 from fluidcrew.filters import facts_filter, stream_of, tokens_filter
 from fluidcrew.since import parse_since
 from fluidcrew.surroundings import api_url
-from fluidcrew.task_file import parsed, read_task_file, request_of
+from fluidcrew.task_file import is_drafted, parsed, read_task_file, request_of
 
 NOW = datetime(2025, 3, 1, 12, 0, 0, tzinfo=UTC)
 NODES = [{"id": "a", "title": "Say hello"}, {"id": "b", "title": "Say goodbye", "deps": ["a"]}]
@@ -200,3 +201,40 @@ def test_the_address_of_the_api_is_checked() -> None:
 def test_every_exit_code_has_a_meaning_and_a_bug_is_told_from_a_refusal() -> None:
     assert set(MEANING) == set(Exit)
     assert halt_of(ZeroDivisionError("division by zero")).code is Exit.INTERNAL
+
+
+@pytest.mark.parametrize(
+    ("content", "drafted"),
+    [
+        (None, True),
+        (NODES, False),
+        ({"plan": NODES}, False),
+        ({"type": "demo"}, False),
+        ({"title": "x", "task_spec": {"plan": NODES}}, False),
+        ({"title": "x", "task_spec": {"description": "more about it"}}, True),
+        ({"title": "x", "task_file": "plan.json"}, False),
+    ],
+)
+def test_only_what_a_model_plans_is_called_planned(content: Any, drafted: bool) -> None:
+    assert is_drafted(request(content)) is drafted
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (["body", "task", "plan", 1, "depends"], "plan[1].depends: there is no such field; did you mean deps?"),
+        (["body", "task", "plan", 0, "Depends-On"], "plan[0].Depends-On: there is no such field; did you mean deps?"),
+        (["body", "task", "plan", 0, "titel"], "plan[0].titel: there is no such field; did you mean title?"),
+        (
+            ["body", "task", "plan", 0, "description"],
+            "plan[0].description: there is no such field; did you mean instructions?",
+        ),
+        (["body", "task", "plan", 0, "colour"], "plan[0].colour: a node has id, title, deps, "),
+        (["body", "options", "depends"], "options.depends: there is no such field"),
+        (["body", "plan"], "plan: there is no such field"),
+    ],
+)
+def test_an_unknown_field_is_named_with_what_was_probably_meant(place: list[str | int], said: str) -> None:
+    error = {"type": "extra_forbidden", "loc": place, "msg": "Extra inputs are not permitted"}
+    line = wrong_field(error)
+    assert line == said or (said.endswith(", ") and line.startswith(said))

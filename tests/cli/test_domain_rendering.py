@@ -15,9 +15,9 @@ from rich.console import Console
 from fluidcrew.progress import Happened, NodeView, RunView
 from fluidcrew.render import words
 from fluidcrew.render.dag import rows
-from fluidcrew.render.facts import fact_line
+from fluidcrew.render.facts import fact_line, happened_line
 from fluidcrew.render.plan import PlanTree
-from fluidcrew.render.run import RunProgress, RunTree, figures, summary, visible
+from fluidcrew.render.run import RunProgress, RunTree, figures, headline, summary, visible
 from fluidcrew.render.tables import runs_table
 from fluidcrew.render.tokens import TokenLines
 
@@ -97,8 +97,43 @@ def test_a_failed_node_says_why() -> None:
     view = diamond()
     view.apply(happened("NODE_FAILED", key="market", attempt=3, error="the provider said:\n  no"))
     view.apply(happened("RUN_FAILED", title="A study", reason="1 node failed", failed_nodes=["market"]))
-    assert "✗ The market  the provider said: no" in shown(RunTree(view))[1]
-    assert shown(summary(view)) == ["failed  1/4 nodes · 0 tokens · $0 · 0 ms · 3 queued, 1 failed", "1 node failed"]
+    tree = shown(RunTree(view))
+    assert "✗ The market  the provider said: no" in tree[1]
+    assert tree[2].endswith("not started"), "nothing waits in a run that is over"
+    ended = "failed  0/4 nodes · 0 tokens · $0 · 0 ms · 3 not started, 1 failed"
+    assert shown(summary(view)) == [ended, "1 node failed"]
+
+
+def test_a_node_that_is_tried_again_says_why_and_when() -> None:
+    view = diamond()
+    due = (START + timedelta(seconds=2.5)).isoformat()
+    view.apply(happened("NODE_RETRIED", key="market", attempt=1, error="429: slow down", due_at=due))
+    line = shown(RunTree(view, now=lambda: START + timedelta(seconds=1)))[1]
+    assert line.split("  ", 1)[0] == "├─ · The market"
+    assert " ".join(line.split()).endswith("429: slow down queued again in 1.5 s")
+    assert not shown(RunTree(view, now=lambda: START + timedelta(seconds=3)))[1].endswith("s")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words_of_it"),
+    [
+        (0.4, "next try in 400 ms"),
+        (75, "next try in 1 min 15 s, at "),
+        (-1, "next try at once"),
+        (None, "next try at once"),
+    ],
+)
+def test_a_retry_is_told_with_attempt_reason_and_next_try(seconds: float | None, words_of_it: str) -> None:
+    due = None if seconds is None else (START + timedelta(seconds=seconds)).isoformat()
+    told = {"key": "market", "attempt": 1, "error": "503: overloaded", "due_at": due}
+    line = happened_line(Happened("NODE_RETRIED", START, told), "The market").plain
+    assert f"node.retried       market  The market · attempt 1 · 503: overloaded · {words_of_it}" in line
+
+
+def test_the_weather_of_a_provider_is_told_with_its_model_and_its_end() -> None:
+    told = {"provider": "openai", "model": "m-1", "reason": "rate limited", "until": START.isoformat()}
+    line = fact_line(START, "", "provider", "opened", "", told).plain
+    assert line.endswith(f"provider.opened    openai  m-1 · rate limited · until {words.clock(START)}")
 
 
 def test_a_price_that_is_not_known_is_not_shown_as_nothing() -> None:
@@ -264,3 +299,67 @@ def test_a_run_that_is_opened_again_is_no_longer_over() -> None:
     view.apply(happened("RUN_RESUMED", title="A study"))
     assert not view.over
     assert view.ended_at is None
+
+
+@pytest.mark.parametrize(
+    ("level", "told", "line"),
+    [
+        (
+            "RUN_CONTROL_ASKED",
+            {"action": "pause", "mode": "interrupt", "by": "ada, admin"},
+            "pause and cut off what runs by ada",
+        ),
+        ("TASK_CONTROL_ASKED", {"action": "reset", "mode": "finish", "by": None}, "reset"),
+        ("RUN_PAUSED", {"reasons": ["control"]}, "by order"),
+        ("NODE_PARKED", {"key": "a", "provider": "openai", "model": "gpt", "reason": "429"}, "openai/gpt · 429"),
+        ("PROVIDER_OPENED", {"provider": "openai", "model": "gpt", "reason": "429"}, "openai  gpt · 429"),
+        ("NODE_OVERRIDDEN", {"key": "a", "fields": ["prompt"], "by": "ada"}, "prompt by ada"),
+        ("NODE_REUSED", {"key": "a", "from_run_id": "3f2a91c0-5b1d"}, "of run 3f2a91c0"),
+        ("NODE_REQUEUED", {"key": "a", "reason": "what it needs runs again"}, "runs again"),
+        ("RUN_REPAIRED", {"repair": "asleep", "detail": "woken"}, "asleep · woken"),
+        ("RUN_STALLED", {"waiting": ["a paused flag"]}, "a paused flag"),
+        ("TASK_RELEASED", {"title": "t", "starting": True}, "starts now"),
+        ("TASK_RETRIED", {"earlier_run_id": "3f2a91c0-5b1d"}, "after run 3f2a91c0"),
+        ("TASK_DEPENDENCIES_CHANGED", {"change": "added", "depends_on": ["3f2a91c0-5b1d"]}, "added 3f2a91c0"),
+    ],
+)
+def test_facts_of_the_control_plane_say_what_people_did(level: str, told: dict[str, Any], line: str) -> None:
+    assert line in happened_line(happened(level, **told)).plain
+
+
+def test_an_order_that_has_not_taken_effect_is_shown_until_it_has() -> None:
+    view = diamond()
+    view.apply(happened("RUN_CONTROL_ASKED", action="pause", mode="finish"))
+    assert headline(view).plain == "Run A study  running (pause requested)"
+    view.apply(happened("RUN_PAUSED", reasons=["control"]))
+    assert headline(view).plain == "Run A study  paused"
+    view.apply(happened("RUN_CONTROL_ASKED", action="cancel"))
+    assert headline(view).plain.endswith("(cancel requested)")
+    view.apply(happened("RUN_CANCELED"))
+    view.apply(happened("RUN_REOPENED"))
+    assert headline(view).plain == "Run A study  running"
+
+
+def test_nodes_follow_the_facts_of_steering() -> None:
+    view = diamond()
+    for level, status in (
+        ("NODE_STARTED", "running"),
+        ("NODE_INTERRUPTED", "queued"),
+        ("NODE_PAUSED", "paused"),
+        ("NODE_RESUMED", "queued"),
+        ("NODE_PARKED", "queued"),
+        ("NODE_COMPLETED", "completed"),
+        ("NODE_REQUEUED", "queued"),
+        ("NODE_REUSED", "completed"),
+    ):
+        view.apply(happened(level, key="brief", attempt=1, until="2025-03-01T12:00:20Z"))
+        assert view.nodes["brief"].status == status, level
+    assert "completed, reused" in shown(RunTree(view, now=lambda: START))[0]
+
+
+def test_with_keys_a_tree_says_how_orders_call_a_node_and_leaves_errors_to_others() -> None:
+    view = diamond()
+    view.nodes["brief"].status, view.nodes["brief"].error = "failed", "no such model"
+    first = shown(RunTree(view, now=lambda: START, keys=True))[0]
+    assert first.split()[:4] == ["✗", "brief", "The", "brief"]
+    assert "no such model" not in first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -14,17 +15,20 @@ from uuid import UUID, uuid4
 
 import nats
 import pytest
+from nats.aio.msg import Msg
 from nats.errors import Error
 
 from chassis.keeper import Keeper
 from chassis.testing.eventually import eventually
 from chassis.testing.servers import NatsServer
 from contracts.envelope import Envelope
-from contracts.executor import NodeStarted, NodeToken
 from contracts.permissions import CLI
+from contracts.run_facts import NodeStarted, NodeToken
 from deploy.local.environment import CHECKOUT
 from fluidcrew.bus import connected
+from fluidcrew.ending import canceled_by_signals
 from fluidcrew.exits import Exit
+from fluidcrew.listening import live_messages
 from fluidcrew.since import Since, parse_since
 from fluidcrew.tailing import Tail
 from tests.cli.conftest import Cli
@@ -57,14 +61,6 @@ class Publisher:
             token = NodeToken(run_id=RUN, node_id=uuid4(), key="a", attempt=1, index=index, text=text)
             await nc.publish(token.subject, token.model_dump_json().encode())
         await nc.close()
-
-
-@pytest.fixture
-async def keeper(nats_server: NatsServer) -> AsyncIterator[Keeper]:
-    keeper = Keeper(nats_server.url())
-    await keeper.apply()
-    yield keeper
-    await keeper.close()
 
 
 @pytest.fixture
@@ -253,6 +249,64 @@ async def test_facts_and_tokens_are_told_as_lines_until_somebody_interrupts(
     process.send_signal(signal.SIGINT)
     await process.communicate()
     assert process.returncode == Exit.OK
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+async def test_a_tail_that_is_told_to_end_leaves_nothing_on_the_server(
+    nats_server: NatsServer, keeper: Keeper, publisher: Publisher, tmp_path: Path, number: signal.Signals
+) -> None:
+    js = await keeper.connect()
+
+    async def listeners() -> list[str]:
+        return [found.name for found in await js.consumers_info("EVENTS") if not found.config.durable_name]
+
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "fluidcrew", "tail"),
+        cwd=CHECKOUT,
+        env={"NATS_URL": nats_server.url(CLI), "FLUIDCREW_HOME": str(tmp_path), "LC_ALL": "C.UTF-8"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    await eventually(listeners, timeout=20, what="the tail's consumer")
+    process.send_signal(number)
+    _, err = await asyncio.wait_for(process.communicate(), 20)
+    assert err == b""
+    assert process.returncode == (-number if number is signal.SIGKILL else Exit.OK)
+
+    async def gone() -> bool:
+        return not await listeners()
+
+    await eventually(gone, timeout=20, what="the end of its consumer")
+
+
+async def test_an_interruption_that_comes_together_with_a_message_is_not_lost(
+    nats_server: NatsServer, keeper: Keeper
+) -> None:
+    async with connected(nats_server.url(CLI), CLI) as nc:
+
+        async def listen() -> None:
+            async for _ in live_messages(nc, "live.>"):
+                continue
+
+        listening = asyncio.create_task(listen())
+        (subscription,) = await eventually(lambda: [s for s in nc._subs.values() if s._pending_next_msgs_calls])
+        subscription._pending_queue.put_nowait(Msg(nc, "live.default.executor.node.token.x", data=b"{}"))
+        listening.cancel()
+        ended, _ = await asyncio.wait({listening}, timeout=10)
+        assert ended
+
+
+async def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with canceled_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 async def test_json_lines_hold_everything(

@@ -12,8 +12,9 @@ import pytest
 
 from chassis.testing.servers import NatsServer
 from deploy.local.home import free_port
+from fluidcrew.check import Check, failed
 from fluidcrew.doctor import run_checks
-from fluidcrew.preflight import Check, failed, preflight
+from fluidcrew.preflight import disk, preflight
 
 
 @pytest.fixture
@@ -45,6 +46,12 @@ def test_a_port_in_use_is_found_before_the_start(environ: dict[str, str]) -> Non
         assert not found.ok
         assert found.line().endswith("set PORT to another port")
         assert "PORT" not in {c.name for c in preflight(environ, starting=False)}
+
+
+def test_a_place_that_cannot_be_used_is_not_called_full_as_well(environ: dict[str, str]) -> None:
+    checks = preflight(environ | {"FLUIDCREW_HOME": "/dev/null/x"}, starting=False, installing=False)
+    assert [c.name for c in checks if not c.ok and c.fatal] == ["data directory"]
+    assert disk("disk for data", Path("/proc"), 1).ok, "a file system that counts nothing has not 0 MiB free"
 
 
 @pytest.mark.parametrize(

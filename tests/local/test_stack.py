@@ -66,6 +66,21 @@ async def test_given_urls_replace_every_embedded_part(
     assert "GATEWAY_DATABASE_URL" not in env
 
 
+async def test_a_port_that_only_one_service_could_have_is_passed_on_for_one_service_only(
+    external: dict[str, str], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    ports = {"HEALTH_PORT": "9000", "PLANNER_HEALTH_PORT": "9001"}
+    stack = Stack(Home(tmp_path / "home"), external | ports, SERVICES, lambda source, line: said.append(line))
+    await stack.start()
+    try:
+        assert "HEALTH_PORT" not in stack.env_for("planner")
+        assert stack.env_for("planner")["PLANNER_HEALTH_PORT"] == "9001"
+        assert any("HEALTH_PORT is not passed on" in line and "PLANNER_HEALTH_PORT" in line for line in said)
+    finally:
+        await stack.stop()
+
+
 async def test_a_secret_in_a_file_is_passed_on_once(
     external: dict[str, str], stacked: Callable[[dict[str, str]], Stack], tmp_path: Path
 ) -> None:

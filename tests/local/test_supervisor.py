@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -21,6 +22,7 @@ import pytest
 from chassis.testing.eventually import eventually
 from deploy.local.environment import CHECKOUT
 from deploy.local.home import free_port
+from deploy.local.supervisor import stopped_by_signals
 
 PARTS = {"nats-server", "rclone", "postgres"}
 
@@ -154,6 +156,16 @@ async def test_killing_the_supervisor_leaves_no_process_and_the_next_start_recov
     await second.is_up()
     second.signal(signal.SIGINT)
     assert await second.ended() == 0
+
+
+async def test_what_nohup_ignores_does_not_stop_it() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with stopped_by_signals(asyncio.Event(), asyncio.Event()):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 async def test_a_second_supervisor_is_refused_with_one_line(start: Start) -> None:

@@ -1,0 +1,1 @@
+"""A fleet on one machine: three NATS servers that form a cluster, R3 streams, several of each service."""
