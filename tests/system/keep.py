@@ -13,7 +13,7 @@ async def main() -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    keeper = Keeper(os.environ["NATS_URL"])
+    keeper = Keeper(os.environ["NATS_URL"], replicas=int(os.environ.get("NATS_REPLICAS", "1")))
     await keeper.run(stop)
     await keeper.close()
 

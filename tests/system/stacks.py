@@ -1,4 +1,4 @@
-"""Which tests share which stack: a calm one, and a rough one whose parts are killed."""
+"""Which tests share which stack: a calm one, a rough one whose parts are killed, and that of the chaos program."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).parent
-ROUGH = frozenset({"test_chaos", "test_killed", "test_lost", "test_outages", "test_replicas"})
+ROUGH = frozenset({"test_killed", "test_lost", "test_outages", "test_replicas"})
 CALM = frozenset(
     {
         "test_bad_input",
@@ -17,14 +17,18 @@ CALM = frozenset(
         "test_main_path",
         "test_providers",
         "test_schemathesis",
+        "test_steering",
         "test_streams",
         "test_tracing",
     }
 )
+CHAOS = HERE.parent / "chaos" / "test_chaos.py"
 
 
 def stack_of(file: Path) -> str:
-    """Empty for tests that use neither."""
+    """Empty for tests that use none."""
+    if file.resolve() == CHAOS:
+        return "chaos"
     if file.resolve().parent != HERE:
         return ""
     return "rough" if file.stem in ROUGH else "calm" if file.stem in CALM else ""

@@ -49,7 +49,8 @@ async def test_the_predecessor_s_curl_runs_the_demo(world: World, api: Api) -> N
     environment = {"PATH": "/usr/bin:/bin", "API_KEY": API_KEY, "NEXT_PUBLIC_API_URL": world.url()}
     accepted = [json.loads(await said_by(command, environment)) for _ in range(2)]
     for one in accepted:
-        assert one == {"run_id": one["run_id"], "status": "accepted", "location": f"/runs/{one['run_id']}"}
+        told = {"status": "accepted", "location": f"/runs/{one['run_id']}"}
+        assert one == {"run_id": one["run_id"], "task_id": one["task_id"]} | told
         assert (await api.ended(one["run_id"]))["title"] == "Demo"
     assert accepted[0]["run_id"] != accepted[1]["run_id"], "ad-hoc tasks may share a title"
     listed = await api.get("/runs", title_contains="demo", status="completed")

@@ -65,7 +65,7 @@ async def test_the_wait_that_a_provider_names_is_kept(api: Api, ledger: Ledger) 
 
 async def test_a_storm_of_429_costs_no_node_its_life(api: Api, ledger: Ledger) -> None:
     plan = Plan()
-    for n in range(20):
+    for n in range(8):
         plan.node(f"n{n}", words="fail:429:2 retry-after:0.3")
     found = await outcome(api, plan, "completed", max_attempts=1)
     assert set(found.values()) == {"completed"}

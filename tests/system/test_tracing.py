@@ -6,12 +6,13 @@ import json
 from uuid import uuid4
 
 from chassis.testing.eventually import eventually
+from chassis.testing.outbox_table import headers_in
 from tests.system.api import Api
 from tests.system.collector import Collector, Span
 from tests.system.ledger import Plan
 from tests.system.world import World
 
-TOLD = "select headers from {owner}.outbox where story = $1 order by id"
+TOLD = "select head from {owner}.outbox where story = $1 order by id"
 
 
 async def test_one_trace_from_http_through_nats_to_sql_and_back_with_the_facts(
@@ -52,7 +53,7 @@ async def test_one_trace_from_http_through_nats_to_sql_and_back_with_the_facts(
 
     for owner, story in (("planner", run["task_id"]), ("executor", run["id"])):
         rows = await world.rows(TOLD.format(owner=owner), story)
-        carried = {json.loads(row["headers"])["traceparent"].split("-")[1] for row in rows}
+        carried = {headers_in(row["head"])["traceparent"].split("-")[1] for row in rows}
         assert carried == {trace}, f"the {owner}'s outbox replays the trace with every fact"
 
 

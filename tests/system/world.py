@@ -270,7 +270,14 @@ class World:
 
     def _revive(self, part: Part) -> None:
         """Postgres refuses until the backends of the one that died are gone: again, as the supervisor does."""
-        _persistently(lambda: (part.launch(), ready_now(part)))
+
+        def revive() -> None:
+            if part.child.running:  # it came up too slowly the last time
+                self.kill(part.name)
+            part.launch()
+            ready_now(part)
+
+        _persistently(revive)
         self._meant_to_run.add(part.name)
 
     def _is_well(self) -> bool:

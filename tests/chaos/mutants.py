@@ -1,0 +1,160 @@
+"""Services with one protection taken out: `python -m tests.chaos.mutants planner "no inbox"`.
+
+The product has no switch for it: this main puts another part in the place of the product's own, and runs its own main.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+
+def replace_part(owner: Any, name: str, part: Any) -> None:
+    """Refuses to replace what is not there: a protection that has moved must not count as taken out."""
+    if not hasattr(owner, name):
+        raise LookupError(f"{owner.__name__} has no {name} any more: this mutation takes nothing out")
+    setattr(owner, name, part)
+
+
+def no_inbox() -> None:
+    """A consumer that keeps no account of what it has handled, and a projection that takes the last word for the newest."""
+    from chassis.unit_of_work import UnitOfWork
+    from services.planner.handlers import runs
+
+    @asynccontextmanager
+    async def handling(self: UnitOfWork, envelope: Any, consumer: str) -> AsyncIterator[Any]:
+        async with self.begin() as tx:
+            yield tx
+
+    replace_part(UnitOfWork, "handling", handling)
+    replace_part(runs, "told", lambda run, state, sequence: replace(run, state=state, sequence=sequence))
+
+
+def no_command_memory() -> None:
+    """Orders that are carried out each time they come."""
+    from chassis.unit_of_work import UnitOfWork
+    from services.planner.handlers import effects, launching
+
+    @asynccontextmanager
+    async def order(self: UnitOfWork, request: Any, context: Any) -> AsyncIterator[Any]:
+        async with self.begin(context) as tx:
+            yield tx
+
+    replace_part(UnitOfWork, "order", order)
+    # ids that follow from the command are a second protection of the same promise
+    replace_part(launching, "run_id_of", lambda command: uuid4())
+    replace_part(effects, "task_id_of", lambda command: uuid4())
+
+
+def no_fence() -> None:
+    """A committer that writes whether or not its lease is over, and lives on."""
+    from services.executor.engine import store
+
+    async def fence(connection: Any, worker: Any) -> store.Fence:
+        row = await connection.fetchrow(
+            """update workers set turn = turn + 1, dead = false, lease_until = clock_timestamp() + interval '2 seconds'
+               where id = $1 returning clock_timestamp() as now, turn""",
+            worker,
+        )
+        return store.Fence(row["now"], row["turn"])
+
+    replace_part(store, "fence", fence)
+
+
+def no_repair() -> None:
+    """A relay that believes the broker."""
+    from chassis.repair import Repair
+
+    async def check(self: Repair) -> None:
+        """Nothing is compared."""
+
+    replace_part(Repair, "check", check)
+    replace_part(Repair, "trusts", lambda self, stream: True)
+
+
+def no_sweeper() -> None:
+    """A relay that hands over what was just committed, and never looks back."""
+    from chassis.relay import Relay
+
+    async def sweep(self: Relay) -> int:
+        return 0
+
+    replace_part(Relay, "sweep", sweep)
+
+
+def default_ack_policy() -> None:
+    """FastStream's own: a message whose handler failed is terminated."""
+    from chassis.consumer import Consumer
+
+    async def given_back(self: Consumer, message: Any, delay: float | None) -> str:
+        await message.term()
+        return "rejected"
+
+    replace_part(Consumer, "_given_back", given_back)
+
+
+def no_signals() -> None:
+    """Orders that are written into the run behind its owner's back."""
+    from services.executor.domain.facts import Asked
+    from services.executor.steering import store
+
+    async def leave(connection: Any, run_id: Any, order: Any) -> None:
+        if isinstance(order, Asked) and order.action == "cancel":
+            await connection.execute(
+                "update runs set status = 'canceled', ended_at = clock_timestamp(), deadline_at = null where id = $1",
+                run_id,
+            )
+
+    replace_part(store, "leave", leave)
+
+
+def no_parking() -> None:
+    """A timeline that tells facts as they come."""
+    from services.gateway import timeline
+    from services.gateway.domain.facts import Sorted
+
+    def as_they_come(arrived: Sequence[Any], last: Any) -> Sorted:
+        facts = {(fact.of, fact.sequence): fact for fact in arrived if fact.sequence != last.get(fact.of, 0)}.values()
+        told = [fact for fact in facts if fact.sequence > last.get(fact.of, 0)]
+        return Sorted(told, [], {fact.of: max(fact.sequence, last.get(fact.of, 0)) for fact in told})
+
+    replace_part(timeline, "sort_out", as_they_come)
+
+
+def sloppy_resume() -> None:
+    """A stream that goes on one fact too late."""
+    from services.gateway import watching
+    from services.gateway.domain.cursor import Resumption
+    from services.gateway.domain.cursor import resume as exact
+
+    def resume(last_event_id: str | None, head: Any) -> Resumption:
+        found = exact(last_event_id, head)
+        return replace(found, after=found.after + 1) if found.after else found
+
+    replace_part(watching, "resume", resume)
+
+
+PROTECTIONS: dict[str, Callable[[], None]] = {
+    "no inbox": no_inbox,
+    "no command memory": no_command_memory,
+    "no fence": no_fence,
+    "no repair": no_repair,
+    "no sweeper": no_sweeper,
+    "default ack policy": default_ack_policy,
+    "no signals": no_signals,
+    "no parking": no_parking,
+    "sloppy resume": sloppy_resume,
+    "none": lambda: None,
+}
+
+
+if __name__ == "__main__":
+    service, mutation = sys.argv[1:]
+    PROTECTIONS[mutation]()
+    sys.argv = [f"services.{service}"]
+    runpy.run_module(f"services.{service}", run_name="__main__")

@@ -1,0 +1,112 @@
+"""The scenarios of faults that come from outside: what is running, what is done to it, and how much of both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos import faults
+from tests.chaos.faults import Fault
+from tests.chaos.stage import Stage
+from tests.system.ledger import Plan
+
+CLIENTS = 6
+Play = Callable[[Stage, int], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`amount` of faults or operations: in `make test` (0: not there), in `make chaos`, in `make chaos-long`."""
+
+    name: str
+    title: str
+    play: Play
+    amount: tuple[int, int, int]
+    about: dict[str, Any] = field(default_factory=dict)  # what the rules need to know
+    needs: str = ""  # a path of the API without which it cannot be played
+    seeds: int = 1  # in the long run
+
+
+class Load:
+    """Clients that start runs and drafts, one after the other, for as long as `busy` lasts."""
+
+    def __init__(self, stage: Stage, least: int = 0) -> None:
+        self._stage, self._least = stage, least
+        self._over = asyncio.Event()
+
+    async def __aenter__(self) -> None:
+        self._clients = [asyncio.create_task(self._submit()) for _ in range(CLIENTS)]
+
+    async def __aexit__(self, *_: object) -> None:
+        self._over.set()
+        await asyncio.gather(*self._clients)
+
+    async def _submit(self) -> None:
+        stage = self._stage
+        while not self._over.is_set() or len(stage.runs) < self._least:
+            if stage.rng.random() < 0.3:
+                stage.drafts.append(await stage.client.draft())
+            plan = Plan.layered(layers=3, width=3, words=f"slow:{stage.rng.uniform(0.02, 0.3):.2f}")
+            run = await stage.client.launch(plan)
+            stage.runs.append(run)
+            if len(stage.runs) % 3 == 1:
+                await stage.watch(run)
+            await ended(stage, run)
+
+
+async def ended(stage: Stage, run: str) -> None:
+    """Until the run is over and told; the rules find it when it never is."""
+    deadline = asyncio.get_running_loop().time() + stage.ending
+    while asyncio.get_running_loop().time() < deadline:
+        if await stage.is_told(run):
+            return
+        await asyncio.sleep(0.1)
+
+
+def stormy(*kinds: str, pause: tuple[float, float], runs: float = 1) -> Play:
+    """That many faults of these kinds, at any moment of the clients' work; at least `runs` runs for each."""
+    drawn: Sequence[Fault] = [fault for kind in kinds for fault in faults.ALL[kind]]
+
+    async def play(stage: Stage, amount: int) -> None:
+        order = [drawn[n % len(drawn)] for n in range(amount)]
+        stage.rng.shuffle(order)
+        async with Load(stage, least=int(amount * runs)):
+            for fault in order:
+                await asyncio.sleep(stage.rng.uniform(*pause))
+                await fault(stage)
+
+    return play
+
+
+async def long_outage(stage: Stage, seconds: int) -> None:
+    """The broker stays away for longer than a client's default patience of sixty attempts, at four a second."""
+    async with Load(stage, least=3):
+        async with stage.fault("no broker"):
+            stage.world.kill("nats")
+            await asyncio.sleep(seconds)
+            await stage.world.revive("nats")
+        began = asyncio.get_running_loop().time()
+        stage.drafts.append(await stage.client.draft())
+        stage.figure("seconds until the flow resumes", asyncio.get_running_loop().time() - began, limit=5)
+
+
+COMPLETED = {"expect": "completed"}
+STORMS = (
+    Scenario(
+        "storm",
+        "every fault there is, mixed",
+        stormy(*faults.ALL, pause=(0.2, 1.5), runs=2),
+        (12, 0, 0),
+        COMPLETED,
+    ),
+    Scenario(
+        "F1", "kill -9 of any service", stormy("services", pause=(0.1, 0.8), runs=2), (0, 30, 200), COMPLETED, seeds=5
+    ),
+    Scenario("F2", "kill -9 of the broker", stormy("nats", pause=(0.3, 1.5)), (0, 5, 50), COMPLETED),
+    Scenario("F3", "kill -9 of Postgres", stormy("postgres", "woken", pause=(0.5, 2)), (0, 4, 20), COMPLETED),
+    Scenario("F4", "the broker's disk rolled back or wiped", stormy("broker", pause=(0.5, 2)), (0, 2, 30), COMPLETED),
+    Scenario("F5", "executors frozen twice their lease", stormy("frozen", pause=(0.3, 1)), (0, 5, 100), COMPLETED),
+    Scenario("F7", "a broker outage beyond default reconnects", long_outage, (0, 20, 180), COMPLETED, seeds=5),
+)

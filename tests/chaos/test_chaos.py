@@ -1,0 +1,55 @@
+"""A few minutes of `make chaos`: everything is killed, and outside witnesses say that nothing was lost or done twice.
+
+CHAOS_SEED repeats what a failure names. Of the control group there is one member here, the quickest to be found out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.check import judge, summary
+from tests.chaos.control_group import MUTATIONS, found_out, prepared
+from tests.chaos.history import History
+from tests.chaos.program import ALL, play
+from tests.chaos.scenarios import Scenario
+from tests.chaos.world import ChaosWorld
+
+SEED = os.environ.get("CHAOS_SEED") or str(random.randrange(10**6))
+QUICK = [scenario for scenario in ALL if scenario.amount[0]]
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[ChaosWorld]:
+    world = ChaosWorld()
+    try:
+        world.start()
+        yield world
+    finally:
+        world.stop()
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("scenario", QUICK, ids=lambda s: f"{s.name} {s.title}")
+def test_no_rule_is_broken_by(scenario: Scenario, world: ChaosWorld, tmp_path: Path) -> None:
+    file = tmp_path / f"{scenario.name}.jsonl"
+    asyncio.run(play(world, scenario, scenario.amount[0], SEED, file))
+    history = History.read(file)
+    broken = "\n".join(map(str, judge(history)))
+    assert not broken, f"CHAOS_SEED={SEED}: {summary(history)}; history in {file}\n{broken}\n{world.log_tails(15)}"
+
+
+@pytest.mark.timeout(240)
+def test_a_stack_that_forgets_its_commands_is_found_out(tmp_path: Path) -> None:
+    mutation = next(m for m in MUTATIONS if m.without == "no command memory")
+    mutated = prepared(mutation)
+    try:
+        violations = asyncio.run(found_out(mutated, mutation, SEED, tmp_path / "history.jsonl"))
+    finally:
+        mutated.stop()
+    assert "the_same_key_gets_the_same_answer" in {violation.rule for violation in violations}
