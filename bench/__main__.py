@@ -1,18 +1,43 @@
-"""`make bench`: every figure of docs/benchmarks.md in one session; ARGS="--skip-demo" leaves the slow one out."""
+"""`make bench`: every figure of docs/benchmarks.md in one session. ARGS="--help" lists what can be left out."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
+import os
+from collections.abc import Sequence
 
-from bench import demo, idle, latency, runs
-from bench.figures import Report, write
+from bench import demo, idle, latency, page, runs
+from bench.comparison import Found, compare
+from bench.figures import Report
+from bench.peers.peer import PEERS
+from bench.rounds import QUICK, Effort
 from bench.stack import world
 
 
-async def measure(report: Report) -> None:
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description="Measures, and writes docs/benchmarks.md.")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, about 3 minutes instead of 15")
+    parser.add_argument("--only", choices=("product", "peers"), help="one half of it; prints, and writes nothing")
+    parser.add_argument(
+        "--peers", type=_peers, default=tuple(PEERS), metavar="NAMES",
+        help=f"which of {','.join(PEERS)}; `none` measures only ourselves",
+    )  # fmt: skip
+    parser.add_argument("--skip-demo", action="store_true", help="leave out `make demo` in a fresh clone")
+    parser.add_argument("--print-only", action="store_true", help="leave docs/benchmarks.md as it is")
+    return parser.parse_args(arguments)
+
+
+def _peers(text: str) -> tuple[str, ...]:
+    names = () if text == "none" else tuple(text.split(","))
+    if unknown := [name for name in names if name not in PEERS]:
+        raise argparse.ArgumentTypeError(f"no peer is called {unknown[0]!r}; there are {', '.join(PEERS)}, or none")
+    return names
+
+
+async def product(report: Report, *, quick: bool) -> None:
     async with world() as quiet:
-        await idle.measure(report, quiet)
+        await idle.measure(report, quiet, seconds=5.0 if quick else 20.0)
         await runs.at_rest(report, quiet)
         await latency.requests(report, quiet)
         await latency.publish_to_sse(report, quiet)
@@ -21,13 +46,21 @@ async def measure(report: Report) -> None:
 
 
 def main() -> None:
-    report = Report()
-    print("measuring; this takes about two minutes", flush=True)
-    if "--skip-demo" not in sys.argv:
-        demo.measure(report)
-    asyncio.run(measure(report))
-    if "--print-only" not in sys.argv:
-        write(report)
+    asked, report = options(), Report()
+    found: Found | None = None
+    before = os.getloadavg()[0]
+    if asked.only != "product":
+        found = asyncio.run(compare(asked.peers, QUICK if asked.quick else Effort()))
+        print(page.against_peers(found), flush=True)  # whatever becomes of the other half
+    if asked.only != "peers":
+        if not (asked.skip_demo or asked.quick):
+            demo.measure(report)
+        asyncio.run(product(report, quick=asked.quick))
+    loads = f"{before:.1f}, {os.getloadavg()[0]:.1f}"
+    if asked.print_only or asked.only:
+        print(page.text(report, found, loads))
+    else:
+        page.write(report, found, loads)
         print("written to docs/benchmarks.md")
 
 

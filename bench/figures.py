@@ -1,14 +1,12 @@
-"""Figures: samples with their spread, and the page they are written to."""
+"""Figures of the product: samples with their spread, and the machine they were measured on."""
 
 from __future__ import annotations
 
 import platform
 import statistics
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,6 +29,10 @@ class Report:
     def add(self, name: str, value: str, how: str) -> None:
         self.figures.append(Figure(name, value, how))
         print(f"  {name:<58} {value}", flush=True)
+
+    def table(self) -> str:
+        rows = [f"| {f.name} | {f.value} | {f.how} |" for f in self.figures]
+        return "\n".join(["| figure | value | how it was measured |", "| --- | --- | --- |", *rows, ""])
 
 
 def quantile(samples: Sequence[float], q: float) -> float:
@@ -69,30 +71,7 @@ def versions() -> str:
 
 
 def commit() -> str:
-    shown = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    """Of the checkout, and whether files differ from it. Takes no lock: others may be at work in it."""
+    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty=, with changes"]
+    shown = subprocess.run(command, cwd=PAGE.parent, capture_output=True, text=True, check=False)
     return shown.stdout.strip() or "unknown"
-
-
-def write(report: Report) -> None:
-    rows = "\n".join(f"| {f.name} | {f.value} | {f.how} |" for f in report.figures)
-    PAGE.write_text(
-        f"""\
-# Benchmarks
-
-Written by `make bench` on {datetime.now(UTC):%Y-%m-%d} at commit {commit()}, all figures in one session on one machine with
-everything on it (clients, servers, three services). Wall-clock figures move with the neighbours of a shared machine; read
-ratios and medians.
-
-Machine: {machine()}.
-Versions: {versions()}.
-Command: `{Path(sys.executable).name} -m bench {" ".join(sys.argv[1:])}`
-
-| figure | value | how it was measured |
-| --- | --- | --- |
-{rows}
-
-Peers (Celery, DBOS, LangGraph) join with the control plane; until then bare parts of the same session stand beside our
-figures.
-""",
-        encoding="utf-8",
-    )

@@ -10,8 +10,6 @@ import psutil
 from bench.figures import Report
 from bench.stack import World
 
-SECONDS = 20.0
-
 
 def _processes() -> list[psutil.Process]:
     me = psutil.Process()
@@ -29,10 +27,10 @@ def _cpu() -> float:
     return total
 
 
-async def measure(report: Report, world: World) -> None:
+async def measure(report: Report, world: World, seconds: float) -> None:
     await asyncio.sleep(5)
     before, began = _cpu(), time.perf_counter()
-    await asyncio.sleep(SECONDS)
+    await asyncio.sleep(seconds)
     share = (_cpu() - before) / (time.perf_counter() - began)
     pss = {p.pid: p.memory_full_info().pss for p in _processes()}
     names = {process.name: process.child.pid for process in world.running.processes if process.child}
@@ -42,4 +40,4 @@ async def measure(report: Report, world: World) -> None:
         f"{sum(pss.values()) / 2**20:.0f} MiB",
         f"sum of PSS of {len(pss)} processes ({parts} MiB)",
     )
-    report.add("idle stack, CPU", f"{share * 100:.1f} % of one core", f"over {SECONDS:.0f} s, all processes")
+    report.add("idle stack, CPU", f"{share * 100:.1f} % of one core", f"over {seconds:.0f} s, all processes")

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bench.figures import Report, milliseconds
-from bench.runs import fan, plan
+from bench.ours import fan
+from bench.runs import plan
 from bench.stack import World
 from contracts.planner import ListTasks
 

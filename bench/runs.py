@@ -9,17 +9,12 @@ from typing import Any
 from uuid import uuid4
 
 from bench.figures import Report, milliseconds
+from bench.ours import fan
 from bench.stack import World, gathered
-from contracts.executor import RunCompleted, StartRun
+from contracts.executor import StartRun
+from contracts.run_facts import RunCompleted
 
-WIDTH = 8
-
-
-def fan(width: int = WIDTH) -> list[dict[str, Any]]:
-    """1 → width → 1."""
-    middle = [{"key": f"m{i}", "title": "m", "deps": ["first"], "kind": "noop"} for i in range(width)]
-    last = {"key": "last", "title": "l", "deps": [m["key"] for m in middle], "kind": "noop"}
-    return [{"key": "first", "title": "f", "kind": "noop"}, *middle, last]
+NODES = len(fan())
 
 
 def plan(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -98,7 +93,7 @@ async def saturated(report: Report, world: World, runs: int = 300) -> None:
     finishes = Finishes()
     await finishes.listen(world)
     seconds = await _through_the_executor(world, finishes, runs)
-    nodes = runs * (WIDTH + 2)
+    nodes = runs * NODES
     report.add(
         "saturation, engine",
         f"{nodes / seconds:,.0f} nodes/s · {runs / seconds:,.0f} runs/s",

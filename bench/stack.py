@@ -35,7 +35,7 @@ class World:
 async def world(scale: Mapping[str, int] | None = None, **variables: str) -> AsyncIterator[World]:
     with tempfile.TemporaryDirectory(prefix="fluidcrew-bench-") as directory:
         os.chmod(directory, 0o755)
-        environment = {**os.environ, **_settings(), **variables}
+        environment = {**os.environ, **settings(), **variables}
         silent = lambda source, line: None  # noqa: E731
         async with running_stack(Path(directory) / "home", scale, environ=environment, log=silent) as running:
             bus = await nats.connect(running.stack.nats_urls["planner"], inbox_prefix="_INBOX_planner")
@@ -45,7 +45,7 @@ async def world(scale: Mapping[str, int] | None = None, **variables: str) -> Asy
             await bus.close()
 
 
-def _settings() -> dict[str, str]:
+def settings() -> dict[str, str]:
     return {
         "PORT": str(free_port()),
         "PREVIEW_PORT": str(free_port()),

@@ -1,0 +1,1 @@
+"""Celery 5 on Redis."""

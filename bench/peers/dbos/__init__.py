@@ -1,0 +1,1 @@
+"""DBOS on the Postgres of the session."""
