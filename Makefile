@@ -18,7 +18,8 @@ LOCK = $(VENV)/uv pip compile --quiet --universal --generate-hashes --no-emit-in
 	--custom-compile-command "make lock" $(UPGRADE)
 SERVICES := gateway planner executor
 
-.PHONY: help setup setup-dev demo up down test test-fast lint fmt type verify lock clean init-env api-run task-plan-start bench doctor
+.PHONY: help setup setup-dev demo up down test test-fast lint fmt type verify lock clean init-env api-run task-plan-start bench doctor \
+	chaos chaos-long cluster drill
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -30,7 +31,8 @@ setup-dev:
 	@$(SETUP) dev
 
 demo: ## from nothing to a finished run: install, start, plan, run, show, stop
-	@began=$$(date +%s); $(SETUP) runtime --starting && FLUIDCREW_BEGAN=$$began $(VENV)/fluidcrew demo $(ARGS)
+	@began=$$(date +%s.%N); $(FIND_PYTHON); case $$began in *[!0-9.]*) began=$$("$$python" -c 'import time; print(time.time())');; esac; \
+		"$$python" -m fluidcrew.setup_env runtime --starting && FLUIDCREW_BEGAN=$$began $(VENV)/fluidcrew demo $(ARGS)
 
 up: ## start everything and keep it running (Ctrl-C drains and stops); ARGS="--scale executor=2"
 	@$(SETUP) runtime --starting
@@ -41,8 +43,8 @@ api-run: up ## the predecessor's name for `up`
 down: setup ## stop the stack that runs in the data directory
 	@$(VENV)/fluidcrew down
 
-doctor: ## look whether this machine can run Fluidcrew, before anything is downloaded
-	@$(SETUP) runtime --starting && $(VENV)/fluidcrew doctor
+doctor: ## look whether this machine can run Fluidcrew; downloads and starts nothing
+	@$(FIND_PYTHON); if [ -f $(VENV)/fluidcrew-stamp.json ]; then $(VENV)/fluidcrew doctor; else "$$python" -m fluidcrew.preflight; fi
 
 init-env: ## make .env from .env.example (never overwrites)
 	@if [ -e .env ]; then echo ".env is there already; nothing changed"; else install -m 600 .env.example .env && echo "made .env"; fi
@@ -55,6 +57,18 @@ test: setup-dev lint type verify ## everything CI runs
 
 test-fast: setup-dev ## the tests that need no server
 	@$(VENV)/python -m pytest -q tests/contracts tests/*/test_domain*.py $(ARGS)
+
+chaos: setup-dev ## kill everything, seeded, and let outside witnesses judge (10 minutes); SEED=7 repeats one
+	@seed=$${SEED:-$$(date +%s)}; $(VENV)/python -m tests.chaos --seed $$seed $(ARGS) && $(VENV)/python -m tests.chaos.control_group --seed $$seed
+
+chaos-long: setup-dev ## the same for hours, and every protection taken out once
+	@seed=$${SEED:-$$(date +%s)}; $(VENV)/python -m tests.chaos --long --seed $$seed $(ARGS) && $(VENV)/python -m tests.chaos.control_group --all --seed $$seed
+
+cluster: setup-dev ## three NATS servers with R3 streams, each killed in turn during 50 runs; SEED=7
+	@$(VENV)/python -m tests.chaos.cluster $(ARGS)
+
+drill: setup ## kill workers, gateway and broker in the middle of a run, and see what is lost
+	@$(VENV)/fluidcrew drill $(ARGS)
 
 lint: setup-dev ## style and import contracts
 	@$(VENV)/ruff check .
@@ -71,15 +85,18 @@ type: setup-dev ## types
 verify: setup-dev ## compare what is generated with its sources; fail on a difference
 	@$(VENV)/python -m scripts.generate --check
 
-bench: setup-dev ## the figures of docs/benchmarks.md
+bench: setup-dev ## the figures of docs/benchmarks.md, against Celery, DBOS and LangGraph; ARGS="--quick" takes 3 minutes
 	@$(VENV)/python -m bench $(ARGS)
 
 lock: setup-dev ## lock every group with hashes; UPGRADE=--upgrade for newer versions
 	@$(LOCK) --group bootstrap -o requirements/bootstrap.txt
 	@$(LOCK) --group dev pyproject.toml -o requirements/dev.txt
+	@for peer in celery dbos langgraph; do \
+		$(LOCK) bench/peers/$$peer/requirements.in -o bench/peers/$$peer/requirements.txt || exit 1; done
 	@for group in runtime $(SERVICES); do \
 		$(LOCK) --group $$group -c requirements/dev.txt pyproject.toml -o requirements/$$group.txt || exit 1; done
 
-clean: ## remove the virtual environment and caches; the data directory stays
+clean: ## remove the virtual environment and caches; data stays, and what root has in /var/lib/fluidcrew is named
+	@if [ -d /var/lib/fluidcrew ]; then $(FIND_PYTHON); "$$python" -m deploy.local.shared; fi
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
