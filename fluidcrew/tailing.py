@@ -77,6 +77,7 @@ class Tail:
                 async for received in self._one_consumer():
                     yield received
             except (Broken, Error, APIError, TimeoutError, OSError):
+                end_if_canceled()
                 await asyncio.sleep(REST)
 
     async def _one_consumer(self) -> AsyncIterator[Received]:

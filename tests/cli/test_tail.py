@@ -25,6 +25,7 @@ from contracts.envelope import Envelope
 from contracts.permissions import CLI
 from contracts.run_facts import NodeStarted, NodeToken
 from deploy.local.environment import CHECKOUT
+from fluidcrew import ending
 from fluidcrew.bus import connected
 from fluidcrew.ending import canceled_by_signals
 from fluidcrew.exits import Exit
@@ -278,6 +279,29 @@ async def test_a_tail_that_is_told_to_end_leaves_nothing_on_the_server(
         return not await listeners()
 
     await eventually(gone, timeout=20, what="the end of its consumer")
+
+
+async def test_whoever_swallows_the_first_cancellation_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "INSIST_AFTER", 0.05)
+    swallowed: list[str] = []
+
+    async def deaf() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed.append("once")
+        await asyncio.Event().wait()
+
+    async def command() -> None:
+        with canceled_by_signals():
+            async with asyncio.TaskGroup() as together:
+                together.create_task(deaf())
+                asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(10):
+            await asyncio.create_task(command())
+    assert swallowed == ["once"]
 
 
 async def test_an_interruption_that_comes_together_with_a_message_is_not_lost(
