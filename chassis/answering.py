@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import asyncpg
 import structlog
 from faststream.nats import NatsMessage
 from opentelemetry.trace import SpanKind
@@ -24,6 +25,8 @@ from contracts.message import Request
 from contracts.refs import BlobRef
 
 log = structlog.get_logger(__name__)
+
+MOST_DEADLOCKS = 3
 
 RequestHandler = Callable[[Any, Context], Awaitable[BaseModel]]
 
@@ -79,7 +82,7 @@ class Answerer:
         REPLAYED.set(False)
         try:
             body = await self._body(message.body, message.headers)
-            answer = (await self._handler(self._adapter.validate_json(body), context)).model_dump(mode="json")
+            answer = (await self._undisturbed(self._adapter.validate_json(body), context)).model_dump(mode="json")
         except Answered as before:
             answer = before.answer
         except (Rejection, RetryLater) as refusal:
@@ -89,6 +92,15 @@ class Answerer:
         if REPLAYED.get():
             return Reply(answer=answer, replayed=True), "repeated"
         return Reply(answer=answer), "answered"
+
+    async def _undisturbed(self, request: Any, context: Context) -> BaseModel:
+        """Once more when Postgres broke a deadlock at this request's cost: nothing of it was written."""
+        for _ in range(MOST_DEADLOCKS):
+            try:
+                return await self._handler(request, context)
+            except asyncpg.DeadlockDetectedError as error:
+                log.warning("request.deadlocked", pattern=self._pattern, error=str(error))
+        return await self._handler(request, context)
 
     async def _fitting(self, reply: Reply) -> bytes:
         body = reply.model_dump_json(exclude_none=True).encode()

@@ -268,6 +268,7 @@ async def test_a_tail_that_is_told_to_end_leaves_nothing_on_the_server(
         env={"NATS_URL": nats_server.url(CLI), "FLUIDCREW_HOME": str(tmp_path), "LC_ALL": "C.UTF-8"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
     )
     await eventually(listeners, timeout=20, what="the tail's consumer")
     process.send_signal(number)

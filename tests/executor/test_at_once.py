@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from chassis.service import Chassis
+from chassis.testing.eventually import eventually
+from chassis.testing.fake_openai import FakeOpenAI
 from services.executor.engine.at_once.clock import Clock
 from services.executor.engine.store import Fence
-from tests.executor.conftest import World, noop
+from tests.executor.conftest import World, agent, noop
 from tests.executor.test_ownership import engine_of
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -37,3 +40,24 @@ async def test_a_run_that_its_executor_does_not_take_is_taken_by_another_at_once
         engine_of(full).owner.draining = True
         run_ids = [await world.start(noop("a")) for _ in range(8)]  # some of these are told to the one that takes none
         await world.ended(run_ids, timeout=20)
+
+
+async def test_an_order_and_a_turn_take_the_run_and_its_story_in_the_same_order(
+    world: World, model: FakeOpenAI
+) -> None:
+    """The order holds the run and has not told its fact yet when the turn that ends the run is written."""
+    async with world.executor() as chassis:
+        run_id = await world.start(agent("a", say="slow:0.2"))
+        await model.until(lambda: len(model.calls) == 1)
+        async with chassis.pool.acquire() as order, order.transaction():
+            await order.execute("select from runs where id = $1 for update", run_id)
+            await eventually(lambda: _waits_for_a_lock(chassis))
+            await order.execute("update stories set sequence = sequence where story = $1", str(run_id))
+        await world.until(run_id)
+
+
+async def _waits_for_a_lock(chassis: Chassis) -> bool:
+    waiting = (
+        "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')"
+    )
+    return bool(await chassis.pool.fetchval(waiting))

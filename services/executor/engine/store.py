@@ -250,6 +250,7 @@ def moving(only_if: str = "true") -> str:
                    as x (id, status, pause_reasons, error, time_left, deadline_at, started_at, ended_at, released,
                          wake_at)
                where r.id = x.id and r.owner = $1 and {only_if}
+               returning r.id
            )"""
 
 

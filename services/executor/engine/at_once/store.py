@@ -13,14 +13,16 @@ from services.executor.engine.store import Fence, Moves, moving, values_of
 #: The expected number makes it sure that this is the turn after the one by which time is reckoned. Whoever finds no row
 #: here writes nothing: all that follows asks for it.
 FENCED = "exists (select from fence)"
+#: An order holds its run before it writes into the story: taken the other way round, the two would deadlock.
+RUNS_FIRST = "(select count(*) from led) >= 0"
 TURN = f"""
 with fence as (
     update workers set turn = $32 where id = $1 and not dead and lease_until > clock_timestamp() and turn = $32 - 1
     returning clock_timestamp() as now, turn
-), {moving(FENCED)}, {outbox.writing(33, FENCED)}
+), {moving(FENCED)}, {outbox.writing(33, f"{FENCED} and {RUNS_FIRST}")}
 select fence.now, fence.turn, batches.ids, last.told from fence, batches, last
 """
-WITHIN = f"with {moving()}, {outbox.writing(32)} select batches.ids, last.told from batches, last"
+WITHIN = f"with {moving()}, {outbox.writing(32, RUNS_FIRST)} select batches.ids, last.told from batches, last"
 
 
 async def save_within(
