@@ -52,7 +52,7 @@ async def test_an_order_and_a_turn_take_the_run_and_its_story_in_the_same_order(
         async with chassis.pool.acquire() as order, order.transaction():
             await order.execute("select from runs where id = $1 for update", run_id)
             await eventually(lambda: _waits_for_a_lock(chassis))
-            await order.execute("update stories set sequence = sequence where story = $1", str(run_id))
+            await order.execute("select from stories where story = $1 for update nowait", str(run_id))
         await world.until(run_id)
 
 
