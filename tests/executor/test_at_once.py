@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
 
 import pytest
 
+from chassis.postgres import Connection
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from chassis.testing.fake_openai import FakeOpenAI
+from services.executor.engine import store
+from services.executor.engine.at_once import store as at_once
 from services.executor.engine.at_once.clock import Clock
 from services.executor.engine.store import Fence
 from tests.executor.conftest import World, agent, noop
@@ -61,3 +66,36 @@ async def _waits_for_a_lock(chassis: Chassis) -> bool:
         "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')"
     )
     return bool(await chassis.pool.fetchval(waiting))
+
+
+async def test_a_statement_that_was_sent_and_begins_late_writes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection broke, the turn is worked out anew, and only then the server gets to the first statement."""
+    sent: list[Any] = []
+    late: list[asyncio.Task[Any]] = []
+    save, was_committed = at_once.save, store.was_committed
+
+    async def cut_off(connection: Connection, *values: Any) -> Any:
+        if sent:
+            return await save(connection, *values)
+        sent.extend(values)
+        raise ConnectionResetError("cut off before the server had read it")
+
+    async def then_it_begins(connection: Connection, worker: UUID, turn: int) -> bool:
+        found = await was_committed(connection, worker, turn)
+        late.append(asyncio.create_task(begin()))
+        await asyncio.wait(late, timeout=0.5)  # it waits for the lock; without one it is through by then
+        return found
+
+    async def begin() -> Any:
+        async with chassis.pool.acquire() as another:
+            return await save(another, *sent)
+
+    async with world.executor() as chassis:
+        monkeypatch.setattr(at_once, "save", cut_off)
+        monkeypatch.setattr(store, "was_committed", then_it_begins)
+        run_id = await world.start(noop("a"), noop("b", "a"))
+        await world.until(run_id)
+        assert [await task for task in late] == [None]
+    assert len(await world.rows("select from attempts where run_id = $1", run_id)) == 2

@@ -92,16 +92,15 @@ class Committer:
 
     async def _transact(self, batch: Batch) -> Turn:
         connection = await self._connected()
-        if (unclear := await self._resolved(connection)) is not None:
-            return unclear
         # a hung connection answers no rollback either: beyond the lease it is broken off, whatever it does
         guard = asyncio.get_running_loop().call_later(self._lease.seconds, connection.terminate)
         try:
             if (turn := await self._at_once(connection, batch)) is None:
                 async with connection.transaction():
-                    turn = await self._worked_out(connection, batch)
-                    await self._write(connection, turn)
-                    self._unclear = turn
+                    if (turn := await self._resolved(connection)) is None:
+                        turn = await self._worked_out(connection, batch)
+                        await self._write(connection, turn)
+                        self._unclear = turn
         finally:
             guard.cancel()
         self._unclear = None
@@ -111,7 +110,7 @@ class Committer:
         """Most turns bring results that are written by the turn's own statement, and start successors: nothing is to be
         read for that. Round trips are most of what a small turn takes."""
         fence, owner = self._clock.expected(), self._owner
-        if fence is None or not is_plain(batch) or not owner.may_start():
+        if self._unclear is not None or fence is None or not is_plain(batch) or not owner.may_start():
             return None
         turn = Turn(owner.held, fence, owner.free_slots(), owner.doorman.gate(fence.now, owner.held))
         for report in batch.reports:
@@ -134,12 +133,14 @@ class Committer:
         return turn
 
     async def _resolved(self, connection: Connection) -> Turn | None:
-        """The turn whose commit was cut off, if it turns out to have been committed."""
+        """The turn whose commit was cut off, if it turns out to have been committed.
+
+        The lock on our row lasts as long as the transaction that works the turn out anew: a statement that was sent and has
+        not begun finds its number taken then. Until that is committed, the turn stays unclear.
+        """
         if (turn := self._unclear) is None:
             return None
-        committed = await store.was_committed(connection, self._lease.worker, turn.number)
-        self._unclear = None
-        return turn if committed else None
+        return turn if await store.was_committed(connection, self._lease.worker, turn.number) else None
 
     async def _worked_out(self, connection: Connection, batch: Batch) -> Turn:
         fence = await store.fence(connection, self._lease.worker)

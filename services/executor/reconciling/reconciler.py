@@ -57,6 +57,8 @@ class Reconciler:
                 await self.look()
             except CONNECTION_LOST as error:
                 log.warning("reconciler.database_gone", error=repr(error))
+            except Exception:  # what mends must not end the process: the next look tries again
+                log.exception("reconciler.look_failed")
             try:
                 async with asyncio.timeout(self._every):
                     await stop.wait()

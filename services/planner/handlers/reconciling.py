@@ -53,6 +53,8 @@ class Reconciler:
                 self._database.noticed(error)
             except RetryLater as away:
                 log.info("reconciler.executor_away", reason=str(away))
+            except Exception:  # what mends must not end the process: the next look tries again
+                log.exception("reconciler.look_failed")
 
     async def look(self) -> None:
         """One pass, unless another planner is at it. Raises RetryLater when the executor is away."""
