@@ -56,12 +56,12 @@ async def test_an_order_and_a_turn_take_the_run_and_its_story_in_the_same_order(
         await model.until(lambda: len(model.calls) == 1)
         async with chassis.pool.acquire() as order, order.transaction():
             await order.execute("select from runs where id = $1 for update", run_id)
-            await eventually(lambda: _waits_for_a_lock(chassis))
+            await eventually(lambda: waits_for_a_lock(chassis))
             await order.execute("select from stories where story = $1 for update nowait", str(run_id))
         await world.until(run_id)
 
 
-async def _waits_for_a_lock(chassis: Chassis) -> bool:
+async def waits_for_a_lock(chassis: Chassis) -> bool:
     waiting = (
         "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')"
     )

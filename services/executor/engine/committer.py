@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import groupby
 from uuid import UUID
 
@@ -58,6 +58,7 @@ class Committer:
         self._owner = owner
         self._relay = relay
         self._unclear: Turn | None = None
+        self._working: Turn | None = None
         self._clock = Clock()
         self._publishing: asyncio.Task[None] | None = None
 
@@ -91,6 +92,7 @@ class Committer:
     # one transaction
 
     async def _transact(self, batch: Batch) -> Turn:
+        self._working = None
         connection = await self._connected()
         # a hung connection answers no rollback either: beyond the lease it is broken off, whatever it does
         guard = asyncio.get_running_loop().call_later(self._lease.seconds, connection.terminate)
@@ -112,7 +114,7 @@ class Committer:
         fence, owner = self._clock.expected(), self._owner
         if self._unclear is not None or fence is None or not is_plain(batch) or not owner.may_start():
             return None
-        turn = Turn(owner.held, fence, owner.free_slots(), owner.doorman.gate(fence.now, owner.held))
+        turn = self._turn(fence)
         for report in batch.reports:
             turn.take_in(report)
         if turn.gate is not None or (owner.wants_more and turn.free > 0):
@@ -148,26 +150,33 @@ class Committer:
             raise Fenced
         self._clock.told(fence)
         owner = self._owner
-        turn = Turn(owner.held, fence, owner.free_slots(), owner.doorman.gate(fence.now, owner.held))
+        turn = self._turn(fence)
         for report in batch.reports:
             turn.take_in(report)
         if ordered := [run for run in batch.ordered if run in owner.held]:
             await store.hold_for_orders(connection, self._lease.worker, ordered)
             turn.obey(await store.take_orders(connection, self._lease.worker, ordered))
+        waiting = dict.fromkeys(owner.hungry)
         if owner.may_start():
-            await self._start(connection, turn, [*owner.hungry, *turn.hungry])
-            if batch.claim or (owner.wants_more and turn.free > 0):
-                await self._claim(connection, turn)
-        else:
-            turn.hungry |= owner.hungry
+            due = [run_id for run_id in waiting if batch.concerns(run_id)]
+            await self._start(connection, turn, [*due, *turn.hungry])
+            if batch.claim or (batch.only is None and owner.wants_more and turn.free > 0):
+                await self._claim(connection, turn, batch.only)
+            waiting = {run_id: None for run_id in waiting if not batch.concerns(run_id)}
+        turn.hungry |= waiting
         turn.let_go(batch.quiet)
         return turn
 
-    async def _claim(self, connection: Connection, turn: Turn) -> None:
+    def _turn(self, fence: store.Fence) -> Turn:
+        owner = self._owner
+        self._working = Turn(owner.held, fence, owner.free_slots(), owner.doorman.gate(fence.now, owner.held))
+        return self._working
+
+    async def _claim(self, connection: Connection, turn: Turn, only: Collection[UUID] | None) -> None:
         """As many runs as we can serve, and those with orders: another executor may serve the rest."""
         appetite = self._owner.appetite(turn.free)
-        rows = await store.claim_runs(connection, self._lease.worker, *appetite)
-        turn.more_to_claim = len(rows) >= appetite.runs
+        rows = await store.claim_runs(connection, self._lease.worker, *appetite, only)
+        turn.more_to_claim = only is not None or len(rows) >= appetite.runs
         if not rows:
             return
         nodes = await store.nodes_of_runs(connection, [row["id"] for row in rows])
@@ -249,18 +258,35 @@ class Committer:
     # what cannot be stored
 
     async def _divide(self, batch: Batch, error: Exception) -> None:
-        """Find the report that breaks the batch, so that it stops nobody else."""
+        """Find the run that breaks the turn, and in it the report, so that it stops nobody else."""
         self._unclear = None
-        if parts := batch.parts():
-            log.warning("committer.divides", reports=len(batch.reports), error=repr(error))
-            for part in parts:
-                await self._commit(part)
-        elif batch.reports:
+        runs = self._touched(batch)
+        if len(runs) > 1:
+            log.warning("committer.divides", runs=len(runs), reports=len(batch.reports), error=repr(error))
+            middle = len(runs) // 2
+            parts = [batch.among(runs[:middle]), batch.among(runs[middle:])]
+        else:
+            parts = batch.parts()
+        for part in parts:
+            await self._commit(part)
+        if parts:
+            return
+        if batch.reports:
             await self._condemn(batch.reports[0], error)
+        elif runs:
+            log.error("run.refused", run_id=str(runs[0]), exc_info=error)
+            telemetry.report(error, run_id=str(runs[0]))
+            await self._give_up_on(runs[0])
         else:
             log.error("committer.failed", batch=repr(batch), exc_info=error)
             telemetry.report(error)
             await asyncio.sleep(LONGEST_PAUSE)  # the next poll brings it back
+
+    def _touched(self, batch: Batch) -> list[UUID]:
+        """The runs of the turn that was refused: those of its input, and those that it claimed or let start something."""
+        hungry = [run_id for run_id in self._owner.hungry if batch.concerns(run_id)]
+        changed = self._working.changes if self._working is not None else ()
+        return list(dict.fromkeys([*batch.runs(), *changed, *hungry]))
 
     async def _condemn(self, report: Report, error: Exception) -> None:
         log.error("committer.cannot_store", run_id=str(report.run_id), fact=repr(report.fact)[:500], exc_info=error)
@@ -268,15 +294,15 @@ class Committer:
         if isinstance(report.fact, Succeeded) or report.sidecars:
             message = clean(f"its result could not be stored: {error}")[:2000]
             fact = Failed(report.fact.key, report.fact.attempt, message, 0.0, retriable=False)  # type: ignore[union-attr]
-            await self._commit(Batch([Report(report.run_id, fact)]))
+            await self._commit(Batch([Report(report.run_id, fact)], only=frozenset([report.run_id])))
         else:
-            await self._give_up_on(report)
+            await self._give_up_on(report.run_id)
 
-    async def _give_up_on(self, report: Report) -> None:
-        """Even the failure cannot be stored: a bug. Let another process, or a later release, try."""
-        self._owner.forget(report.run_id)
+    async def _give_up_on(self, run_id: UUID) -> None:
+        """Not even a failure can be stored: a bug. Let another process, or a later release, try."""
+        self._owner.forget(run_id)
         connection = await self._connected()
-        await store.set_aside(connection, self._lease.worker, report.run_id, UNREADABLE_REST)
+        await store.set_aside(connection, self._lease.worker, run_id, UNREADABLE_REST)
 
     # the connection
 

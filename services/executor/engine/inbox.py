@@ -25,20 +25,37 @@ class Report:
 
 @dataclass(slots=True)
 class Batch:
-    """The input of one turn. `ordered` runs have orders on the table; `quiet` ones may be given away."""
+    """The input of one turn. `ordered` runs have orders on the table; `quiet` ones may be given away.
+
+    A turn looks at other runs as well, which may start something or be claimed; after a refusal, at none but `only`.
+    """
 
     reports: list[Report] = field(default_factory=list)
     ordered: set[UUID] = field(default_factory=set)
     quiet: set[UUID] = field(default_factory=set)
     claim: bool = False
+    only: frozenset[UUID] | None = None
+
+    def runs(self) -> dict[UUID, None]:
+        return dict.fromkeys([*(report.run_id for report in self.reports), *self.ordered, *self.quiet])
+
+    def concerns(self, run_id: UUID) -> bool:
+        return self.only is None or run_id in self.only
+
+    def among(self, runs: Iterable[UUID]) -> Batch:
+        """What there is to do for these runs, which may also be claimed."""
+        only = frozenset(runs)
+        reports = [report for report in self.reports if report.run_id in only]
+        return Batch(reports, self.ordered & only, self.quiet & only, True, only)
 
     def parts(self) -> list[Batch]:
-        """Two smaller batches, or nothing when this is as small as it gets."""
-        rest = Batch([], self.ordered, self.quiet, self.claim)
-        if len(self.reports) > 1:
-            middle = len(self.reports) // 2
-            return [Batch(self.reports[:middle]), Batch(self.reports[middle:]), *([rest] if rest else [])]
-        return [Batch(self.reports), rest] if self.reports and rest else []
+        """Smaller batches of the same run, or nothing when its reports cannot be divided."""
+        if not self.reports:
+            return []
+        rest = Batch([], self.ordered, self.quiet, self.claim, self.only)
+        middle = len(self.reports) // 2
+        halves = [Batch(half, only=self.only) for half in (self.reports[:middle], self.reports[middle:]) if half]
+        return [*halves, rest] if len(halves) > 1 or rest else []
 
     def __bool__(self) -> bool:
         return bool(self.reports or self.ordered or self.quiet or self.claim)

@@ -36,10 +36,13 @@ NODE_COLUMNS = """id, run_id, key, title, role, deps, spec->>'kind' as kind, (sp
     requests, cost_usd"""
 
 
-#: of the row `r` of runs and what it becomes, `x`
+#: of the row `r` of runs and what it becomes, `x`; $31 are the final states
 IS_AS_WANTED = """(x.status = any($31::text[]) or r.wanted = 'pause' and x.status = 'paused'
     or r.wanted = 'run' and x.status = 'running' and x.pause_reasons = '')"""
-HAS_NO_ORDERS = "not exists (select from signals s where s.run_id = r.id)"
+#: A statement that waits for the row reads it anew, but not the signals: an order that came in meanwhile has set `wake_at`.
+HAS_NO_ORDERS = "(r.wake_at is null and not exists (select from signals s where s.run_id = r.id))"
+#: An order that makes the run go on may wait. Until its owner has read it, no other run of the task may start.
+MAY_GO_ON = f"(x.status = any($31::text[]) and x.status <> 'canceled' and not {HAS_NO_ORDERS})"
 
 
 class Order(NamedTuple):
@@ -153,21 +156,25 @@ async def was_committed(connection: Connection, worker: UUID, turn: int) -> bool
     return bool(await connection.fetchval(found, worker, turn))
 
 
-async def claim_runs(connection: Connection, worker: UUID, limit: int, waited: float) -> list[asyncpg.Record]:
+async def claim_runs(
+    connection: Connection, worker: UUID, limit: int, waited: float, only: Collection[UUID] | None = None
+) -> list[asyncpg.Record]:
     """Take up to `limit` runs that want attention since `waited` seconds, and all with orders: those cost no slot."""
     return await connection.fetch(
         f"""with ordered as materialized (
                 select id from runs
                 where owner is null and wake_at <= clock_timestamp() and id in (select run_id from signals)
+                    and ($4::uuid[] is null or id = any($4))
                 order by wake_at limit 64 for update skip locked
             ), due as materialized (
                 select id from runs where owner is null and wake_at <= clock_timestamp() - make_interval(secs => $3)
+                    and ($4::uuid[] is null or id = any($4))
                 order by wake_at limit $2 for update skip locked
             ), taken as (select id from ordered union select id from due)
             update runs r set owner = $1, epoch = r.epoch + 1, wake_at = null, updated_at = clock_timestamp()
             from taken where r.id = taken.id
             returning {RUN_COLUMNS}""",
-        worker, limit, waited,
+        worker, limit, waited, None if only is None else list(only),
     )  # fmt: skip
 
 
@@ -181,10 +188,10 @@ async def nodes_of_runs(connection: Connection, runs: Collection[UUID]) -> list[
 
 
 async def set_aside(connection: Connection, worker: UUID, run: UUID, seconds: float) -> None:
-    """Give a run away that we can make nothing of, and let nobody try again at once."""
+    """Give a run away that we can make nothing of, ours or nobody's, and let nobody try again at once."""
     await connection.execute(
         """update runs set owner = null, wake_at = clock_timestamp() + make_interval(secs => $3)
-           where id = $2 and owner = $1""",
+           where id = $2 and (owner is null or owner = $1)""",
         worker, run, seconds,
     )  # fmt: skip
 
@@ -243,7 +250,7 @@ def moving(only_if: str = "true") -> str:
                    control_effective_at = case when r.control_asked_at is null or r.control_effective_at is not null
                        then r.control_effective_at
                        when {IS_AS_WANTED} and {HAS_NO_ORDERS} then $2 end,
-                   reopening = r.reopening and x.status = any($31::text[]) and not {HAS_NO_ORDERS},
+                   reopening = {MAY_GO_ON},
                    wake_at = least(r.wake_at, x.wake_at), updated_at = $2
                from unnest($21::uuid[], $22::text[], $23::text[], $24::text[], $25::interval[], $26::timestamptz[],
                            $27::timestamptz[], $28::timestamptz[], $29::bool[], $30::timestamptz[])

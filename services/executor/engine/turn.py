@@ -247,7 +247,7 @@ def _starts_over(change: Change, key: str) -> bool:
 
 def is_plain(batch: Batch) -> bool:
     """Whether it brings nothing but results without an output or an effort: those are written by statements of their own."""
-    return not batch.ordered and not batch.claim and all(_is_bare(report) for report in batch.reports)
+    return not (batch.ordered or batch.claim or batch.only) and all(_is_bare(report) for report in batch.reports)
 
 
 def _is_bare(report: Report) -> bool:
