@@ -6,14 +6,29 @@ from inspect import isclass
 from types import ModuleType
 from typing import Any, TypeVar
 
-from contracts import executor, planner, run_control, run_facts, task_control, weather
+from contracts import (
+    budgets,
+    executor,
+    feedback,
+    planner,
+    review,
+    run_control,
+    run_facts,
+    sidecar_requests,
+    task_control,
+    weather,
+)
 from contracts.message import Command, Event, Live, Message, Request
 from contracts.story import owner_requests
 from contracts.tool import UseTool
 
 T = TypeVar("T")
 
-OWNER_MODULES: tuple[ModuleType, ...] = (planner, task_control, executor, run_facts, run_control, weather)
+OWNER_MODULES: tuple[ModuleType, ...] = (
+    *(planner, task_control),
+    *(executor, run_facts, run_control, sidecar_requests, review, weather, budgets),
+    feedback,
+)
 
 
 def _declared(module: ModuleType, base: type[T]) -> tuple[type[T], ...]:
@@ -31,5 +46,5 @@ BY_TYPE: dict[str, type[Message]] = {m.type_name(): m for m in MESSAGES}
 
 #: what every owner answers besides its own business, by owner
 OWNER_REQUESTS: dict[str, dict[str, type[Request[Any]]]] = {
-    owner: owner_requests(owner) for owner in ("gateway", "planner", "executor")
+    owner: owner_requests(owner) for owner in ("gateway", "planner", "executor", "feedback")
 }

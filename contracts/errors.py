@@ -31,6 +31,8 @@ class Code(StrEnum):
     PAUSED = "paused"  # a person's flag is in the way; resume or reset first
     CANCELED = "canceled"  # the same, of a cancel
     WAITS_FOR_TASKS = "waits_for_tasks"  # `details.waits_for` are not completed
+    VERDICT_TAKEN = "verdict_taken"  # `details.current` is the feedback in force, which was not seen
+    OVER_BUDGET = "over_budget"  # `details` name the budget, what is left of it and what would be needed
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"  # same key, another body
     IN_FLIGHT = "in_flight"  # same key, still being answered
     METHOD_NOT_ALLOWED = "method_not_allowed"  # `details.allowed` names those the path has

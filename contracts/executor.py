@@ -12,6 +12,7 @@ from contracts.message import Request
 from contracts.page import Page, PageRequest
 from contracts.plan import Gate, ModelRef, Name, NodeKey, NodeKind, Params, Strict, Text, Title
 from contracts.refs import DEFAULT_PROJECT, BlobRef, Slug, Value
+from contracts.verdict import Verdict
 
 
 class RunStatus(StrEnum):
@@ -119,6 +120,7 @@ class Node(Value):
     updated_at: AwareDatetime
     pause_reasons: list[str] = Field(default_factory=list)
     reused_from: UUID | None = None  # the node of an earlier run whose result this is
+    verdict: Verdict | None = None  # on its latest attempt
 
 
 class NodeDetail(Node):
@@ -158,6 +160,7 @@ class Run(Value):
     ended_at: AwareDatetime | None
     control: Control | None = None  # null when nobody has asked for anything yet
     reuses_run_id: UUID | None = None  # the earlier run whose results it took over
+    needs_attention: bool = False  # a critical verdict on one of its results waits for a person
 
 
 class RunSummary(Value):

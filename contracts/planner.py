@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field, model_validator
@@ -243,6 +243,11 @@ class UpdateTask(Request[Task], owner="planner", entity="task", verb="update"):
     description: Text | None = None
     archived: bool | None = None
     clear_description: bool = False
+    job_type: Name | None = None
+    payload: Params | None = None
+    assignee: Name | None = None
+    priority: int | None = Field(default=None, ge=-100, le=100)
+    clears: list[Literal["description", "job_type", "assignee"]] = Field(default_factory=list)
 
 
 class DeleteTask(Request[Deleted], owner="planner", entity="task", verb="delete"):

@@ -58,6 +58,7 @@ class WaitReason(StrEnum):
     PROVIDER = "provider"  # the provider's circuit is open
     PAUSED = "paused"  # somebody paused it
     VERDICT = "verdict"  # a review or a person decides
+    BUDGET = "budget"  # what its call may cost does not fit into a budget
     DEPENDENCY = "dependency"  # other nodes come first
     FAILED_DEPENDENCY = "failed_dependency"  # a node it needs has failed: it never runs unless somebody acts
     ORDER = "order"  # an order has been given and not been carried out yet

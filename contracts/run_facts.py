@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
-from contracts.executor import ControlMode, RunAction, Usage
+from contracts.executor import ControlMode, NodeStatus, RunAction, Usage
 from contracts.message import Event, Live
+from contracts.plan import Gate
+from contracts.review import OverduePolicy
+from contracts.run_control import NodeAction
+from contracts.verdict import Effect
 
 
 class RunFact(Event):
@@ -91,6 +96,51 @@ class NodeCompleted(NodeFact, owner="executor", entity="node", verb="completed",
     duration_ms: int | None
     requested: str | None = None  # provider/model that was asked for; a fallback may have stood in for it
     warnings: list[str] = Field(default_factory=list)  # such as a text that was cut off by the limit of tokens
+    score: int | None = None  # of the verdict that released it
+    released_by: str | None = None  # the person who did, if one did
+
+
+class NodeReviewing(NodeFact, owner="executor", entity="node", verb="reviewing", story="run_id"):
+    """An attempt's result is to be judged. With the gate on, the node waits for the verdict, until `deadline_at` at most;
+    where the gate only observes, it is completed already."""
+
+    gate: Gate
+    title: str
+    project: str
+    task_id: UUID | None
+    role: str | None
+    agent_id: str | None
+    checksum: str | None
+    output_preview: str | None
+    model: str | None
+    usage: Usage
+    duration_ms: int | None
+    requested: str | None = None
+    warnings: list[str] = Field(default_factory=list)
+    deadline_at: AwareDatetime | None = None
+
+
+class NodeReviewOverdue(NodeFact, owner="executor", entity="node", verb="review_overdue", story="run_id"):
+    """No verdict came in time; `policy` says whether its result counts or it waits for a person."""
+
+    policy: OverduePolicy
+
+
+class NodeVerdictLapsed(NodeFact, owner="executor", entity="node", verb="verdict_lapsed", story="run_id"):
+    """A verdict changed nothing: it was about an older attempt, an older version, or came too late."""
+
+    feedback_id: UUID
+    of_attempt: int
+    effect: Effect
+    reason: str
+
+
+class NodeRerunAsked(NodeFact, owner="executor", entity="node", verb="rerun_asked", story="run_id"):
+    """Somebody's order for another attempt was accepted; what it makes of the node is told by facts of its own."""
+
+    fields: list[str]
+    keep_descendants: bool
+    by: str | None = None
 
 
 class NodeRetried(NodeFact, owner="executor", entity="node", verb="retried", story="run_id"):
@@ -104,7 +154,25 @@ class NodeFailed(NodeFact, owner="executor", entity="node", verb="failed", story
     error: str
 
 
-class NodeSkipped(NodeFact, owner="executor", entity="node", verb="skipped", story="run_id"): ...
+class NodeControlAsked(NodeFact, owner="executor", entity="node", verb="control_asked", story="run_id"):
+    """Somebody's order was accepted; what it makes of the node is told by facts of its own."""
+
+    action: NodeAction
+    mode: ControlMode
+    by: str | None = None
+
+
+class NodeControlLapsed(NodeFact, owner="executor", entity="node", verb="control_lapsed", story="run_id"):
+    """An order that was accepted came too late: its node, or the run, had moved on, and nothing was changed."""
+
+    action: NodeAction | Literal["rerun"]
+    status: NodeStatus
+    reason: str
+    by: str | None = None
+
+
+class NodeSkipped(NodeFact, owner="executor", entity="node", verb="skipped", story="run_id"):
+    by: str | None = None
 
 
 class NodeCanceled(NodeFact, owner="executor", entity="node", verb="canceled", story="run_id"): ...
@@ -112,9 +180,11 @@ class NodeCanceled(NodeFact, owner="executor", entity="node", verb="canceled", s
 
 class NodePaused(NodeFact, owner="executor", entity="node", verb="paused", story="run_id"):
     reasons: list[str]
+    by: str | None = None  # who asked for it, unless it paused later than it was asked
 
 
-class NodeResumed(NodeFact, owner="executor", entity="node", verb="resumed", story="run_id"): ...
+class NodeResumed(NodeFact, owner="executor", entity="node", verb="resumed", story="run_id"):
+    by: str | None = None
 
 
 class NodeInterrupted(NodeFact, owner="executor", entity="node", verb="interrupted", story="run_id"):

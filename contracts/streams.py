@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from contracts import run_facts
+from contracts import feedback, run_facts
 from contracts.message import Message
 from contracts.refs import Value
 from contracts.subjects import Kind, story_filter
@@ -76,11 +77,21 @@ PLANNER_RUNS = ConsumerSpec(
     ),
 )
 
-CONSUMERS: tuple[ConsumerSpec, ...] = (TIMELINE, PLANNER_RUNS)
+FEEDBACK_RESULTS = ConsumerSpec(
+    stream="EVENTS", durable="feedback-results", filter_subjects=_facts(run_facts.NodeReviewing), max_ack_pending=256
+)
+EXECUTOR_VERDICTS = ConsumerSpec(
+    stream="EVENTS", durable="executor-verdicts", filter_subjects=_facts(feedback.VerdictGiven), max_ack_pending=256
+)
+
+CONSUMERS: tuple[ConsumerSpec, ...] = (TIMELINE, PLANNER_RUNS, FEEDBACK_RESULTS, EXECUTOR_VERDICTS)
+
+
+STREAM_OF: Mapping[Kind, StreamName] = {Kind.COMMAND: "COMMANDS", Kind.EVENT: "EVENTS", Kind.DEAD_LETTER: "DLQ"}
 
 
 def stream_of(kind: Kind) -> StreamName:
-    return {Kind.COMMAND: "COMMANDS", Kind.EVENT: "EVENTS", Kind.DEAD_LETTER: "DLQ"}[kind]  # type: ignore[return-value]
+    return STREAM_OF[kind]
 
 
 def owned_facts(owner: str) -> str:

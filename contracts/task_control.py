@@ -142,6 +142,14 @@ class TaskReleased(TaskFact, owner="planner", entity="task", verb="released", st
     starting: bool
 
 
+class TaskRepaired(TaskFact, owner="planner", entity="task", verb="repaired", story="task_id"):
+    """The reconciler found what should not happen, and mended it. `run_id` when it was about a run."""
+
+    repair: str
+    detail: str
+    run_id: UUID | None = None
+
+
 class CompanyWasCreated(Event, owner="planner", entity="company", verb="created", story="company"):
     name: str
 
