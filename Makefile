@@ -16,10 +16,10 @@ SETUP = $(FIND_PYTHON); "$$python" -m fluidcrew.setup_env
 
 LOCK = $(VENV)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	--custom-compile-command "make lock" $(UPGRADE)
-SERVICES := gateway planner executor
+SERVICES := gateway planner executor feedback
 
 .PHONY: help setup setup-dev demo up down test test-fast lint fmt type verify lock clean init-env api-run task-plan-start bench doctor \
-	chaos chaos-long cluster drill
+	chaos chaos-long cluster drill validate validate-strict
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,12 @@ cluster: setup-dev ## three NATS servers with R3 streams, each killed in turn du
 
 drill: setup ## kill workers, gateway and broker in the middle of a run, and see what is lost
 	@$(VENV)/fluidcrew drill $(ARGS)
+
+validate: setup ## check the sidecars in .runs (RUNS_ROOT) against their format; ARGS="--since 1h", ARGS=path
+	@$(VENV)/fluidcrew validate $(ARGS)
+
+validate-strict: setup ## the same, and refuse what is deprecated
+	@$(VENV)/fluidcrew validate --strict $(ARGS)
 
 lint: setup-dev ## style and import contracts
 	@$(VENV)/ruff check .

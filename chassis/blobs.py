@@ -3,7 +3,7 @@
 The stores we meet differ in what they support beyond put, get, head, delete and list (rclone's server, 1.75, ignores
 If-None-Match and forgets types and metadata when it restarts), so nothing beyond those is used: keys are immutable
 (`<company>/<sha256>`), names and types live in Postgres. What lies under PASSING belongs to a request or its answer, and
-to nobody after it.
+to nobody after it; what lies under STAGED is as old as the message it is the body of.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from contracts.errors import Code, Rejection, RetryLater
 from contracts.refs import BlobRef
 
 PASSING = "_rpc"  # in place of a company, and no name that one could have
+STAGED = "_facts"  # before a company: bodies of large facts, which nothing names any more when their messages are gone
 PAGE = 1000  # keys per list
 
 

@@ -84,7 +84,7 @@ class Attempt:
     async def _after_bug(self, error: Exception) -> str:
         log.exception("job.failed", kind=self._job.kind, attempt=self._job.attempt)
         telemetry.report(error, job=self._job.kind)
-        delay = random.uniform(0.1, min(BACKOFF_CAP, 0.5 * 2**self._job.attempt))
+        delay = random.uniform(0.1, min(BACKOFF_CAP, 0.5 * 2.0 ** min(self._job.attempt, 20)))
         failure = Failure(code=Code.INTERNAL, message=f"{type(error).__name__}: {error}")
         return await self._again(error, delay, failure)
 

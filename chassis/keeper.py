@@ -18,6 +18,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from chassis.nats_address import NatsAddress
 from chassis.outage import Outage
+from chassis.pausing import happens_within
 from chassis.repair import FLOORS
 from contracts import subjects
 from contracts.story import Floor
@@ -161,11 +162,7 @@ class Keeper:
                 self._bus.noticed(error)
             except Exception:  # without a keeper nothing is purged, and nothing that is gone comes back
                 log.exception("keeper.round_failed")
-            try:
-                async with asyncio.timeout(LOOK_EVERY):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await happens_within(LOOK_EVERY, stop)
 
     async def purge_and_publish(self) -> list[Floor]:
         """Purge beyond the soft limits what all have passed, and tell everybody how far that is."""

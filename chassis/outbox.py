@@ -12,6 +12,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from asyncpg.pgproto import pgproto
+from pydantic_core import to_json
 
 from chassis import wire
 from chassis.context import Context, current_traceparent
@@ -123,13 +124,13 @@ class Heads:
         self._source = source
         self._now = datetime.now(UTC).isoformat()
         self._trace = current_traceparent()
-        self._of_types: dict[str, bytes] = {}
+        self._of_types: dict[type[Message], bytes] = {}
         self._of_contexts: dict[int, bytes] = {}  # by identity: whoever calls holds them meanwhile
 
-    def of(self, kind: str, context: Context) -> bytes:
+    def of(self, kind: type[Message], context: Context) -> bytes:
         of_type = self._of_types.get(kind)
         if of_type is None:
-            of_type = self._of_types[kind] = _lines(type=kind, source=self._source, time=self._now)
+            of_type = self._of_types[kind] = _lines(type=kind.type_name(), source=self._source, time=self._now)
         of_context = self._of_contexts.get(id(context))
         if of_context is None:
             of_context = self._of_contexts[id(context)] = _lines(
@@ -152,13 +153,12 @@ def entries_of(source: str, messages: Sequence[tuple[Message | Staged, Context]]
 
 def _entry(item: Message | Staged, heads: Heads, context: Context, id: UUID) -> Entry:
     message, claim = (item.message, item.claim) if isinstance(item, Staged) else (item, None)
-    kind = message.type_name()
-    head = heads.of(kind, context)
+    head = heads.of(type(message), context)
     if claim is not None:
         head += wire.lines([("x-claim", claim.model_dump_json())])
-    body = b"{}" if claim else message.model_dump_json().encode()
+    body = b"{}" if claim else to_json(message)
     if len(body) > CLAIM_CHECK_BYTES:
-        raise OversizedMessage(f"{kind} has {len(body)} bytes, over {CLAIM_CHECK_BYTES}; stage it first")
+        raise OversizedMessage(f"{message.type_name()} has {len(body)} bytes, over {CLAIM_CHECK_BYTES}; stage it first")
     counted = isinstance(message, Event)
     return Entry(stream_of(message.kind), message.subject, message.story_id, counted, head, body, id)
 

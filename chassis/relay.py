@@ -14,13 +14,14 @@ from itertools import count
 
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge
 
 from chassis import left_behind, outbox, wire
+from chassis.arrivals import Arrival, Listening
 from chassis.flight import Flight
 from chassis.outage import Outage
 from chassis.outbox import Batch
+from chassis.pausing import until_any
 from chassis.postgres import CONNECTION_LOST, Connection, Pool
 from chassis.repair import Repair
 from contracts.streams import STREAMS
@@ -69,9 +70,7 @@ class Relay:
         self.repair = Repair(service, nc, pool)
 
     async def start(self) -> None:
-        await self._nc.subscribe(
-            f"{self._inbox}.>", cb=self._on_answer, pending_msgs_limit=10**6, pending_bytes_limit=10**9
-        )
+        await Listening(self._nc, f"{self._inbox}.>", self._on_answer).start()
 
     async def hand_over(self, batches: Sequence[Batch]) -> None:
         """Publish batches whose transaction has committed, without waiting for the broker's answers.
@@ -105,12 +104,12 @@ class Relay:
             self._land(number, flight)
         return b"".join(commands)
 
-    async def _on_answer(self, message: Msg) -> None:
+    def _on_answer(self, message: Arrival) -> None:
         _, number, n = message.subject.rsplit(".", 2)
         if (flight := self._flights.get(int(number))) is None:
             return  # it took so long that the batch was given up, and is published anew
         self._in_flight -= 1
-        answer, stream = wire.read_answer(message.data), flight.batch.stream
+        answer, stream = wire.read_answer(message.body), flight.batch.stream
         if answer.sequence:
             self.repair.saw(stream, answer.sequence, duplicate=answer.duplicate)
             flight.accept(answer.sequence)
@@ -178,7 +177,7 @@ class Relay:
         """Whether to read another page; not when the broker has gone or does not keep up."""
         if self._in_flight + left_behind.PAGE > IN_FLIGHT_LIMIT:
             self._answered.clear()
-            await _first(1.0, self._answered)
+            await until_any(1.0, self._answered)
         room = self._in_flight + left_behind.PAGE <= IN_FLIGHT_LIMIT
         return room and self._nc.is_connected and bool(self._open_streams())
 
@@ -216,7 +215,7 @@ class Relay:
                 except Exception:  # the relay must outlive any surprise: what it carries is the promise itself
                     log.exception("relay.round_failed")
                 self.rounds += 1
-                await _first(pause, stop, self._nudge)
+                await until_any(pause, stop, self._nudge)
                 self._nudge.clear()
         finally:
             marking.cancel()
@@ -231,7 +230,7 @@ class Relay:
             except CONNECTION_LOST as error:
                 self._database.noticed(error)
                 self._wake.set()
-                await _first(self._database.pause(), stop)
+                await until_any(self._database.pause(), stop)
             except Exception:  # the batches stay unpublished: the sweeper publishes them again
                 log.exception("relay.mark_failed")
             await asyncio.sleep(0.02)  # let answers gather: one update marks many
@@ -244,15 +243,5 @@ class Relay:
         """On drain: wait for the answers under way and mark them."""
         deadline = time.monotonic() + timeout
         while self._flights and (left := deadline - time.monotonic()) > 0:
-            await _first(min(left, 0.05), self._wake)
+            await until_any(min(left, 0.05), self._wake)
         await self._mark()
-
-
-async def _first(seconds: float, *events: asyncio.Event) -> None:
-    """Wait until one of the events is set or the time is over."""
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()

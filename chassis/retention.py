@@ -16,10 +16,11 @@ from typing import Protocol
 import structlog
 from prometheus_client import Counter
 
-from chassis.blobs import Blobs
+from chassis.blobs import PASSING, STAGED, Blobs
 from chassis.outage import Outage
+from chassis.pausing import happens_within
 from chassis.postgres import CONNECTION_LOST, Connection, affected, server_is_away
-from chassis.settings import ServiceSettings
+from chassis.settings import MESSAGES_LIVE_DAYS, ServiceSettings
 from contracts.errors import RetryLater
 
 log = structlog.get_logger(__name__)
@@ -95,6 +96,12 @@ class OldObjects:
         return len(keys)
 
 
+def objects_of_every_service(blobs: Blobs, settings: ServiceSettings) -> tuple[OldObjects, ...]:
+    """A fact's body is needed as long as its message may come, and then as long as somebody may replay its dead letter."""
+    staged = (MESSAGES_LIVE_DAYS + settings.retention_dead_letters_days) * DAY
+    return OldObjects(blobs, PASSING, PASSING_KEPT), OldObjects(blobs, STAGED, staged)
+
+
 def rules_of_every_service(settings: ServiceSettings) -> Iterator[OldRows]:
     """What the chassis itself writes. Published outbox rows go by the keeper's floor (`chassis.relay`); the counters of
     stories stay, because a story that speaks again must go on counting."""
@@ -129,7 +136,7 @@ class Retention:
 
     async def run(self, stop: asyncio.Event) -> None:
         pause = min(FIRST, self._every)
-        while not await _stopped(stop, pause * random.uniform(0.8, 1.2)):
+        while not await happens_within(pause * random.uniform(0.8, 1.2), stop):
             try:
                 await self.prune(stop)
                 self._database.over()
@@ -158,7 +165,7 @@ class Retention:
             while rows := await rule.step(connection, STEP):
                 gone += rows
                 PRUNED.labels(rule.name).inc(rows)
-                if await _stopped(stop, PAUSE):
+                if await happens_within(PAUSE, stop):
                     break
         if gone:
             log.info("retention.pruned", rule=rule.name, rows=gone)
@@ -175,15 +182,6 @@ def _complaints(rule: Rule) -> Iterator[None]:
         if server_is_away(error):
             raise
         log.exception("retention.rule_failed", rule=rule.name)
-
-
-async def _stopped(stop: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 async def _closed(connection: Connection) -> None:

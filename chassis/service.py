@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from chassis import logs, starting, telemetry
-from chassis.blobs import PASSING, Blobs
+from chassis.blobs import Blobs
 from chassis.bus import Bus
 from chassis.consumer import Consumer
 from chassis.dead_letters import DeadLetters
@@ -28,7 +28,7 @@ from chassis.jobs import Jobs
 from chassis.owner_requests import release, serve_owner_requests
 from chassis.postgres import Connection, Pool, connect
 from chassis.relay import Relay
-from chassis.retention import PASSING_KEPT, OldObjects, Retention
+from chassis.retention import Retention, objects_of_every_service
 from chassis.settings import BadSettings, ServiceSettings
 from chassis.unit_of_work import UnitOfWork
 from chassis.watchdog import Watchdog
@@ -90,7 +90,7 @@ async def _assemble(name: str, settings: ServiceSettings, watchdog: Watchdog) ->
     health.add("nats", connection)
     uow = UnitOfWork(name, pool, relay, blobs)
     letters, retention = DeadLetters(name, pool, relay), _retention(name, settings)
-    retention.add(OldObjects(blobs, PASSING, PASSING_KEPT))
+    retention.add(*objects_of_every_service(blobs, settings))
     return Chassis(name, settings, pool, bus, uow, Jobs(pool), blobs, relay, letters, health, retention)
 
 

@@ -12,7 +12,7 @@ import structlog
 from pydantic import BaseModel
 
 from chassis import outbox
-from chassis.blobs import Blobs
+from chassis.blobs import STAGED, Blobs
 from chassis.context import Context
 from chassis.outbox import Staged
 from chassis.postgres import Connection, Pool
@@ -80,7 +80,7 @@ class UnitOfWork:
         body = message.model_dump_json().encode()
         if len(body) <= CLAIM_CHECK_BYTES:
             return message
-        ref = await self._blobs.put(body, company=message.company, content_type="application/json")
+        ref = await self._blobs.put(body, company=f"{STAGED}/{message.company}", content_type="application/json")
         return Staged(message, ref)
 
     @asynccontextmanager
@@ -136,9 +136,9 @@ async def _best_effort(hook: Callable[[], Awaitable[None]]) -> None:
 
 
 def fingerprint(request: BaseModel) -> str:
-    """What makes two requests the same: everything but the command id, and who is said to ask (`by`).
+    """What makes two requests the same: everything but the command id, who is said to ask (`by`), and when (`asked_at`).
 
     Defaults do not count: a retry may be built by another release, whose contract has fields that this one's had not.
     """
-    body = request.model_dump_json(exclude={"command_id", "by"}, exclude_defaults=True)
+    body = request.model_dump_json(exclude={"command_id", "by", "asked_at"}, exclude_defaults=True)
     return hashlib.sha256(f"{type(request).__name__} {body}".encode()).hexdigest()

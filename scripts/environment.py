@@ -5,13 +5,19 @@ from __future__ import annotations
 from chassis.llm.settings import LlmSettings
 from chassis.settings import EnvironmentSettings
 from services.executor.settings import ExecutorSettings
+from services.feedback.settings import FeedbackSettings
 from services.gateway.settings import GatewaySettings
 from services.planner.settings import PlannerSettings
 
-SETTINGS: tuple[type[EnvironmentSettings], ...] = (GatewaySettings, PlannerSettings, ExecutorSettings, LlmSettings)
+SETTINGS: tuple[type[EnvironmentSettings], ...] = (
+    *(GatewaySettings, PlannerSettings, ExecutorSettings, FeedbackSettings),
+    LlmSettings,
+)
 
 #: read by the supervisor, the command line and the setup
-LOCAL = frozenset({"FLUIDCREW_HOME", "FLUIDCREW_URL", "PREVIEW_PORT", "NATS_REPLICAS"})
+LOCAL = frozenset(
+    {"FLUIDCREW_HOME", "FLUIDCREW_URL", "FLUIDCREW_COMPANY", "RUNS_ROOT", "PREVIEW_PORT", "NATS_REPLICAS"}
+)
 
 
 def variables() -> frozenset[str]:

@@ -25,6 +25,7 @@ FailureKind = Literal[
     "unknown_provider",
     "not_configured",
     "canceled",  # by whoever asked, before the answer was complete
+    "over_budget",  # it was not made: a budget does not bear what it may cost
 ]
 RETRIABLE: frozenset[FailureKind] = frozenset({"rate_limited", "server_error", "timeout", "connection", "malformed"})
 

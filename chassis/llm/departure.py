@@ -1,4 +1,4 @@
-"""The last look before a request leaves: the moment between a connection that stands and the first byte on it."""
+"""The last looks before a request leaves: between a connection that stands and the first byte, and before the body."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ BeforeSending = Callable[[], Awaitable[None]]
 
 @dataclass(slots=True)
 class Clearance:
-    """Awaited by a provider when all is ready but the first byte. Whoever holds it up keeps the request from leaving;
+    """Awaited by a provider when nothing is left but to send. Whoever holds it up keeps the request from leaving;
     cancelling then closes the connection."""
 
     before_sending: BeforeSending | None = None
     sent: bool = False
 
-    async def __call__(self) -> None:
+    async def look(self) -> None:
         if self.before_sending is not None:
             await self.before_sending()
+
+    async def __call__(self) -> None:
+        await self.look()
         self.sent = True
 
 
@@ -40,13 +43,16 @@ def cleared_by(clearance: Clearance) -> Iterator[None]:
 
 
 async def _watch(request: Any) -> None:
-    """Nothing awaits between this event and the write to the socket (httpcore2, anyio): what is looked at here holds."""
+    """Nothing awaits between these events and the writes to the socket (httpcore2, anyio): what is looked at here holds.
+    After the head the event loop goes round before the body follows, and a request without its body is none."""
     clearance = _CLEARANCE.get()
     if clearance is None:
         return
 
     async def look(event: str, _: Any) -> None:
         if event.endswith(".send_request_headers.started"):
+            await clearance.look()
+        elif event.endswith(".send_request_body.started"):
             await clearance()
 
     request.extensions = {**request.extensions, "trace": look}

@@ -19,6 +19,7 @@ from chassis.llm.exchange import Exchange
 from chassis.llm.patience import Patience, patiently
 from chassis.llm.provider import Answer, Ask, Provider, SignOfLife, TextPiece
 from chassis.llm.settings import LlmSettings
+from chassis.llm.spending import Payment, Purse, estimate
 from chassis.llm.structured import read, schema_of
 from chassis.llm.text import StreamCleaner
 from chassis.llm.tracing import call_span, describe
@@ -64,6 +65,7 @@ class Models:
         tools: tuple[Tool, ...] = (),
         tools_closed: bool = False,
         before_sending: BeforeSending | None = None,
+        purse: Purse | None = None,
     ) -> Completion[T]: ...
 
     @overload
@@ -79,6 +81,7 @@ class Models:
         tools: tuple[Tool, ...] = (),
         tools_closed: bool = False,
         before_sending: BeforeSending | None = None,
+        purse: Purse | None = None,
     ) -> Completion[BaseModel]: ...
 
     async def complete(
@@ -93,11 +96,12 @@ class Models:
         tools: tuple[Tool, ...] = (),
         tools_closed: bool = False,
         before_sending: BeforeSending | None = None,
+        purse: Purse | None = None,
     ) -> Completion[Any]:
         """One answer, or ModelFailure. `on_token` gets the text as it comes; cancelling closes the request at once.
 
         `before_sending` is awaited at the very last moment, when the connection stands: as long as it does not return,
-        nothing is sent.
+        nothing is sent. `purse` pays: the most that the call can cost is reserved before, what it came to is settled after.
         """
         provider = await self._provider(choice)
         ask = Ask(
@@ -111,16 +115,19 @@ class Models:
             clearance=Clearance(before_sending),
         )
         exchange = Exchange(choice, ask, provider, self._clock(), time.perf_counter())
-        with call_span(choice, provider.endpoint, ask.max_tokens) as span:
-            try:
-                answer = await self._converse(provider, ask, exchange, on_token, self._patience(ask, timeout))
-                completion = _completion(exchange, answer, output, self._clock())
-            except ModelFailure as failure:
-                failure.record = exchange.failed(failure, self._clock())
-                describe(span, failure.record)
-                raise
-            describe(span, completion.record)
-            return completion
+        async with Payment(purse, estimate(choice, ask, provider, timeout), ask.clearance) as payment:
+            with call_span(choice, provider.endpoint, ask.max_tokens) as span:
+                try:
+                    answer = await self._converse(provider, ask, exchange, on_token, self._patience(ask, timeout))
+                    completion = _completion(exchange, answer, output, self._clock())
+                except ModelFailure as failure:
+                    failure.record = exchange.failed(failure, self._clock())
+                    payment.came_to(failure.record.cost)
+                    describe(span, failure.record)
+                    raise
+                payment.came_to(completion.record.cost)
+                describe(span, completion.record)
+                return completion
 
     async def _provider(self, choice: ModelChoice) -> Provider:
         started, asked = self._clock(), time.perf_counter()

@@ -1,21 +1,24 @@
-"""Writes the sidecar of a model call, answered or failed, and refuses to write one that is not valid."""
+"""Writes the sidecar of a model call, answered or failed; one that is not valid says so itself, and is counted."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
+from prometheus_client import Counter
+
 from chassis.llm.call import Completion, Cost, ModelFailure, Prompt, Record, ToolRound, Usage
-from chassis.llm.text import clean
-from contracts.sidecar import MAX_PROMPT, PROVIDERS, VERSION, check
+from chassis.llm.text import clean, clean_json
+from contracts.sidecar import MAX_PROMPT, PROVIDERS, VERSION, check, shortened
 
-CUT = "…"
+log = structlog.get_logger(__name__)
 
-
-class InvalidSidecar(ValueError):
-    """What we are about to write does not follow the format: a bug of ours."""
+INVALID = Counter("llm_invalid_sidecars_total", "Sidecars of model calls that do not follow their format: bugs of ours")
 
 
 def sidecar_for(
@@ -30,29 +33,37 @@ def sidecar_for(
     metadata: dict[str, Any] | None = None,
     tooling: list[dict[str, str]] | None = None,
 ) -> dict[str, Any]:
-    """The document, in the strict form. Raises InvalidSidecar, also for a failure that carries no record."""
+    """The document, in the strict form; should it not be, its `metadata.invalid` says why: the call is paid for."""
     record = call.record
     if record is None:
-        raise InvalidSidecar("the failure carries no record: it did not come from Models.complete")
-    document = {
-        **_head(record),
-        "prompts": _prompts(prompt),
-        "timestamps": {"started_at": _time(record.started_at), "ended_at": _time(record.ended_at)},
-        "run_id": str(run_id),
-        "node_id": str(node_id),
-        "retry": {"index": retry_index},
-        "metadata": {**(metadata or {}), **_metadata(record)},
-        **_optional(request_id=request_id, inputs=inputs, tooling=tooling, errors=_errors(call)),
-        **_optional(warnings=_warnings(record)),
-    }
+        raise ValueError("the failure carries no record: it did not come from Models.complete")
+    document: dict[str, Any] = clean_json(
+        {
+            **_head(record),
+            "prompts": _prompts(prompt),
+            "timestamps": {"started_at": _time(record.started_at), "ended_at": _time(record.ended_at)},
+            "run_id": str(run_id),
+            "node_id": str(node_id),
+            "retry": {"index": retry_index},
+            "metadata": {**(metadata or {}), **_metadata(record)},
+            **_optional(request_id=request_id, inputs=inputs, tooling=tooling, errors=_errors(call)),
+            **_optional(warnings=_warnings(record)),
+        }
+    )
     if errors := check(document, strict=True).errors:
-        raise InvalidSidecar("; ".join(errors))
+        document["metadata"] |= invalid(errors)
     return document
 
 
+def invalid(reasons: Sequence[str]) -> dict[str, list[str]]:
+    """Makes it known that a sidecar is not what it should be; for its metadata."""
+    INVALID.inc()
+    log.error("sidecar.invalid", reasons=reasons)
+    return {"invalid": list(reasons)}
+
+
 def truncated(text: str, limit: int = MAX_PROMPT) -> str:
-    text = clean(text)
-    return text if len(text) <= limit else text[: limit - len(CUT)] + CUT
+    return shortened(clean(text), limit)
 
 
 def _head(record: Record) -> dict[str, Any]:
@@ -60,8 +71,8 @@ def _head(record: Record) -> dict[str, Any]:
     return {
         "version": VERSION,
         "provider": provider if provider in PROVIDERS else "other",
-        "model": clean(record.model_used),
-        "model_used": clean(record.model_used),
+        "model": record.model_used,
+        "model_used": record.model_used,
         "latency_ms": record.latency_ms,
         "usage": _usage(record.usage),
         "cost": _cost(record.cost),
@@ -94,7 +105,8 @@ def _usage(usage: Usage) -> dict[str, int]:
 
 
 def _cost(cost: Cost) -> dict[str, Any]:
-    return {"estimated": float(cost.amount or 0), "known": cost.known}
+    amount = float(cost.amount or 0)
+    return {"estimated": amount if math.isfinite(amount) else None, "known": cost.known}  # jsonb takes no NaN
 
 
 def _metadata(record: Record) -> dict[str, Any]:
@@ -109,13 +121,13 @@ def _metadata(record: Record) -> dict[str, Any]:
 
 def _warnings(record: Record) -> list[str]:
     price = [] if record.cost.known else [f"cost is unknown: {record.cost.note}"]
-    return [clean(warning) for warning in (*record.warnings, *price)]
+    return [*record.warnings, *price]
 
 
 def _errors(call: Completion[Any] | ModelFailure) -> list[dict[str, Any]] | None:
     if isinstance(call, Completion):
         return None
-    return [{"code": call.kind, "message": clean(call.message), "retriable": call.retriable}]
+    return [{"code": call.kind, "message": call.message, "retriable": call.retriable}]
 
 
 def _optional(**values: Any) -> dict[str, Any]:

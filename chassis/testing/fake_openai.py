@@ -2,7 +2,8 @@
 
 In a test: `async with FakeOpenAI() as server`, `server.script(Behaviour(status=500))`, `server.calls`.
 As a process `python -m chassis.testing.fake_openai --port 0` prints its base URL;
-it answers GET and DELETE /ledger, POST and DELETE /script. Anthropic's /v1/messages are served too.
+it answers GET and DELETE /ledger (`?marked=…`: calls whose prompt holds that), POST and DELETE /script.
+Anthropic's /v1/messages are served too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Self
+from urllib.parse import parse_qs
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -73,13 +75,15 @@ class FakeOpenAI:
         await self._http.serve_forever()
 
     async def _handle(self, request: HttpRequest, response: HttpResponse) -> None:
-        match request.method, request.path.partition("?")[0]:
+        path, _, query = request.path.partition("?")
+        match request.method, path:
             case "POST", path if path in SHAPES:
                 await self._chat(path, request, response)
             case "GET", "/v1/models":
                 await response.json(200, {"object": "list", "data": [{"id": "fake-1", "object": "model"}]})
             case "GET", "/ledger":
-                await response.json(200, [call.model_dump() for call in self.calls])
+                marked = parse_qs(query).get("marked", [""])[0]
+                await response.json(200, [call.model_dump() for call in self.calls if marked in call.user])
             case "DELETE", "/ledger":
                 self.calls.clear()
                 self._seen.clear()

@@ -6,8 +6,10 @@ import asyncio
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ from chassis.testing.servers import (
     object_store_of,
 )
 from contracts.permissions import KEEPER
-from deploy.local.home import Home
+from deploy.local.home import Home, is_held
 from deploy.local.parts import ready_now
 from deploy.local.postgres import Postgres
 from deploy.local.s3 import S3
@@ -34,13 +36,16 @@ GIVEN = {
     n: os.environ.get(f"TEST_{n}") or os.environ.get(n, "") for n in ("NATS_URL", "DATABASE_URL", "S3_ENDPOINT_URL")
 }
 
+PREFIX = "fluidcrew-test-"
+LOCKLESS = 3600.0  # seconds that a directory may be without a lock: those of single tests have none
+
 # A process that is killed loses nothing by these; only a power cut would, and tests have none.
 UNSAFE_BUT_FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 
 def _make_home() -> Home:
     # Not below pytest's own directory: that is private to root, and Postgres runs as another user then.
-    home = Home(Path(tempfile.mkdtemp(prefix="fluidcrew-test-")))
+    home = Home(Path(tempfile.mkdtemp(prefix=PREFIX)))
     home.prepare()
     return home
 
@@ -48,9 +53,20 @@ def _make_home() -> Home:
 @pytest.fixture(scope="session")
 def infra_home() -> Iterator[Home]:
     """The data directory of this worker's servers."""
+    sweep(Path(tempfile.gettempdir()))
     home = _make_home()
-    yield home
+    with home.locked():
+        yield home
     shutil.rmtree(home.path, ignore_errors=True)
+
+
+def sweep(directory: Path) -> None:
+    """What test runs left that were killed: nobody holds it any more."""
+    for left in directory.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # somebody else's, or gone meanwhile
+            was_locked = (left / "lock").exists()
+            if not is_held(left) and (was_locked or time.time() - left.stat().st_mtime > LOCKLESS):
+                shutil.rmtree(left)
 
 
 @pytest.fixture(scope="session")

@@ -115,6 +115,21 @@ class Home:
         return found if isinstance(found, dict) else {}
 
 
+def is_held(home: Path) -> bool:
+    """Whether some process works in this directory."""
+    try:
+        descriptor = os.open(home / "lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _lock(descriptor: int) -> bool:
     """Tries for a moment: somebody who only looks whether the lock is held holds it for an instant."""
     for _ in range(5):

@@ -80,6 +80,23 @@ async def test_a_refusal_ends_a_job_and_a_delay_or_a_bug_repeats_it(start: Start
         assert tries == [1, 2, 3]
 
 
+async def test_a_bug_after_thousands_of_attempts_is_only_put_off_again(start: Start) -> None:
+    """What waits for another service for hours counts attempts, and a power of two of that many fits into no float."""
+
+    async def build(chassis: Chassis) -> None:
+        async def broken(job: Job) -> None:
+            raise ZeroDivisionError
+
+        chassis.jobs.register("draft", broken, max_attempts=100_000)
+
+    async with start("planner", nothing) as before:
+        id = await enqueue(before)
+        await before.pool.execute("update jobs set attempt = 5000 where id = $1", id)
+    async with start("planner", build) as chassis:
+        put_off = "select state = 'queued' and attempt = 5001 and due_at > clock_timestamp() from jobs where id = $1"
+        await eventually(lambda: chassis.pool.fetchval(put_off, id))
+
+
 async def test_a_dead_workers_job_is_taken_over_and_the_zombie_is_refused(start: Start) -> None:
     outcome: list[str] = []
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -16,14 +18,16 @@ import pytest
 import structlog
 
 from chassis import logs
-from chassis.blobs import PASSING, Blobs
+from chassis.blobs import PASSING, STAGED, Blobs
 from chassis.health import Health
 from chassis.migrate import EditedMigration, migrate
 from chassis.postgres import Connection
-from chassis.retention import OldObjects
+from chassis.retention import OldObjects, objects_of_every_service
 from chassis.settings import ServiceSettings
+from chassis.testing.plugin import PREFIX, sweep
 from chassis.testing.servers import Database
 from contracts.errors import Rejection, RetryLater
+from deploy.local.home import Home
 
 
 @pytest.fixture
@@ -98,6 +102,35 @@ async def test_an_object_store_that_is_lost_in_the_middle_of_a_body_is_a_matter_
             await far.get(ref)
         await far.aclose()
     assert len(await blobs.get(ref)) == 1_000_000
+    await blobs.aclose()
+
+
+def test_what_killed_test_runs_left_goes_and_nobody_elses_does(tmp_path: Path) -> None:
+    killed, running, young, old = homes = [Home(tmp_path / f"{PREFIX}{n}") for n in range(4)]
+    for home in (*homes, other := Home(tmp_path / "other")):
+        home.prepare()
+    os.utime(old.path, (0, 0))
+    with killed.locked():
+        pass
+    with running.locked():
+        sweep(tmp_path)
+        assert {home.path for home in (*homes, other) if home.path.exists()} == {running.path, young.path, other.path}
+
+
+async def test_the_body_of_a_fact_goes_when_neither_its_message_nor_its_dead_letter_can_still_be_there(
+    settings: ServiceSettings,
+) -> None:
+    blobs = Blobs(settings)
+    body = await blobs.put(b"a large fact", company=f"{STAGED}/acme", content_type="application/json")
+    result = await blobs.put(b"a large fact", company="acme", content_type="application/json")
+    [_, staged] = objects_of_every_service(blobs, settings)
+    assert staged.keep == (7 + 30) * 86_400, "the life of a message, and then of a dead letter"
+    nothing = cast(Connection, None)
+    assert await staged.step(nothing, 500) == 0
+    assert await replace(staged, keep=-1).step(nothing, 500) == 1
+    with pytest.raises(Rejection):
+        await blobs.get(body)
+    assert await blobs.get(result) == b"a large fact", "what rows name is none of its business"
     await blobs.aclose()
 
 

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from chassis import wire
 from chassis.context import Context
 from chassis.keeper import Keeper, stream_config
-from chassis.outbox import OversizedMessage, write_outbox
+from chassis.outbox import OversizedMessage, Staged, write_outbox
 from chassis.postgres import connect
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
@@ -299,6 +299,8 @@ async def test_what_is_too_large_is_refused_before_the_commit_and_travels_when_i
                 tx.publish(large)
         assert await emitter.pool.fetchval("select count(*) from outbox") == 0
         staged = await emitter.uow.stage(large)
+        assert isinstance(staged, Staged)
+        assert staged.claim.key == f"_facts/default/{staged.claim.sha256}"
         async with emitter.uow.begin() as tx:
             tx.publish(staged)
         await eventually(lambda: titles == [large.title])

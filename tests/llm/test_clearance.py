@@ -75,15 +75,40 @@ async def test_who_gives_up_while_held_up_sends_nothing_and_leaves_no_connection
     assert (await models.complete(choice, HELLO, timeout=10)).text, "the client is as good as before"
 
 
+@pytest.mark.parametrize("choice", [OPENAI, ANTHROPIC])
+async def test_who_is_frozen_between_head_and_body_keeps_the_body(
+    models: Models, fake_openai: FakeOpenAI, connections: list[str], choice: ModelChoice
+) -> None:
+    """Between them the event loop goes round: time enough for a process to be stopped, and its work to be given away."""
+    looks, frozen = 0, asyncio.Event()
+
+    async def look() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            frozen.set()
+            await asyncio.Event().wait()
+
+    call = asyncio.create_task(models.complete(choice, HELLO, timeout=10, before_sending=look))
+    await asyncio.wait([call, asyncio.ensure_future(frozen.wait())], return_when=asyncio.FIRST_COMPLETED)
+    assert not call.done(), "it was asked once, and then sent everything"
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await eventually(lambda: connections == ["open", "closed"], what="the connection closed")
+    assert fake_openai.calls == []
+
+
 async def test_each_request_of_a_kept_connection_is_looked_at(models: Models, connections: list[str]) -> None:
     looks: list[int] = []
 
     async def look() -> None:
-        looks.append(len(looks))
+        looks[-1] += 1
 
     for _ in range(3):
+        looks.append(0)
         await models.complete(OPENAI, HELLO, timeout=10, before_sending=look)
-    assert (looks, connections) == ([0, 1, 2], ["open"])
+    assert (looks, connections) == ([2, 2, 2], ["open"]), "before the head, and before the body"
 
 
 async def test_calls_at_once_are_held_up_each_by_its_own_gate(models: Models, fake_openai: FakeOpenAI) -> None:

@@ -224,3 +224,27 @@ async def test_another_shape_of_plan_is_a_plan_too(quick: Models) -> None:
 @given(st.text(max_size=400), st.text(max_size=4000))
 def test_any_prompt_can_be_read_and_answered(system: str, user: str) -> None:
     assert prose.write(read(system, user)).startswith(f"> {LABEL}")
+
+
+class Criterion(BaseModel):
+    name: str
+    score: int
+    reason: str
+
+
+class Review(BaseModel):
+    overall_score: int = Field(ge=0, le=100)
+    criteria: list[Criterion]
+    failed_criteria: list[str]
+    decision: Literal["accept", "revise", "reject"]
+    comment: str
+
+
+async def test_a_review_takes_up_the_criteria_and_is_labelled(quick: Models) -> None:
+    done = await quick.complete(DEMO, ENGLISH, output=Review, timeout=5)
+    assert done.output is not None
+    assert [c.name for c in done.output.criteria] == ["Every claim has a source", "Two options at least"]
+    assert 60 < done.output.overall_score < 100
+    assert done.output.comment.startswith(LABEL)
+    assert (await quick.complete(DEMO, ENGLISH, output=Review, timeout=5)).output == done.output
+    assert (await quick.complete(DEMO, FRENCH, output=Review, timeout=5)).output != done.output

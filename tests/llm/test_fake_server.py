@@ -49,6 +49,8 @@ def test_it_answers_lists_models_and_keeps_a_ledger(url: str) -> None:
     assert ask(f"{url}/v1/models")["data"][0]["id"] == "fake-1"
     (call,) = ask(f"{url}/ledger")
     assert (call["user"], call["outcome"], call["status"]) == ("say:hello there", "done", 200)
+    assert ask(f"{url}/ledger?marked=hello%20there") == [call]
+    assert ask(f"{url}/ledger?marked=nobody") == []
 
 
 def test_magic_words_fail_the_first_calls_of_a_prompt(url: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -12,28 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.llm.call import ModelChoice, ModelFailure, Prompt
+from chassis.llm.call import Cost, ModelChoice, ModelFailure, Prompt
 from chassis.llm.models import Models
 from chassis.llm.settings import LlmSettings
-from chassis.llm.sidecar import InvalidSidecar, sidecar_for, truncated
+from chassis.llm.sidecar import INVALID, sidecar_for, truncated
 from chassis.testing.fake_behaviour import Behaviour
 from chassis.testing.fake_openai import FakeOpenAI
+from contracts.older_sidecar import normalised
 from contracts.sidecar import MAX_PROMPT, check, json_schema
+from tests.contracts.sidecar_example import EXAMPLE
 from tests.llm.given import DEMO, HELLO, OPENAI
 
 SCHEMA = jsonschema_rs.Draft202012Validator(json_schema(), validate_formats=True)
-EXAMPLE: dict[str, Any] = {  # of the predecessor's documentation
-    "version": "1.0",
-    "provider": "openai",
-    "model": "gpt-4o",
-    "latency_ms": 1200,
-    "usage": {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30},
-    "cost": {"estimated": 0.12},
-    "prompts": {"system": "Vous êtes un assistant IA.", "user": "Bonjour"},
-    "timestamps": {"started_at": "2024-05-21T10:00:00Z", "ended_at": "2024-05-21T10:00:01Z"},
-    "run_id": "123e4567-e89b-42d3-a456-426614174000",
-    "node_id": "123e4567-e89b-42d3-a456-426614174001",
-}
 CHAT = [{"role": "user", "content": "Bonjour"}]
 
 
@@ -66,6 +58,7 @@ def written(call: Any, prompt: Prompt = HELLO, **more: Any) -> dict[str, Any]:
         changed("prompts.user", "é" * 800),
         changed("timestamps.ended_at", "2024-05-21T12:00:01.123456789+02:00"),
         changed("cost.estimated", 0),
+        changed("latency_ms", 1200.0),
         changed("retry", {"index": 0}),
         changed("tooling", [{"name": "search"}]),
         changed("errors", [{"code": "timeout", "message": "too slow", "retriable": True}]),
@@ -85,6 +78,7 @@ def test_model_and_schema_accept(document: dict[str, Any]) -> None:
         changed("provider", "demo"),
         changed("model", None),
         changed("latency_ms", -1),
+        changed("latency_ms", 12.5),
         changed("latency_ms", "12"),
         changed("usage.prompt_tokens", True),
         changed("usage.completion_tokens", None),
@@ -118,7 +112,27 @@ def test_strict_refuses_what_is_otherwise_tolerated() -> None:
 def test_unknown_fields_are_warnings_at_any_depth() -> None:
     document = changed("usage.reasoning_tokens", 3) | {"colour": "red", "tooling": [{"name": "a", "speed": 1}]}
     warnings = check(document, strict=True).warnings
-    assert set(warnings) == {f"{p}: unknown field" for p in ("colour", "usage.reasoning_tokens", "tooling.speed")}
+    places = ("$.colour", "$.usage.reasoning_tokens", "$.tooling[0].speed")
+    assert set(warnings) == {f"{place}: unknown field" for place in places}
+
+
+@pytest.mark.parametrize(
+    ("document", "error"),
+    [
+        (changed("usage.prompt_tokens", "10"), "$.usage.prompt_tokens: Input should be a valid integer"),
+        (changed("usage.completion_tokens", None), "$.usage.completion_tokens: Field required"),
+        (changed("tooling", [{"name": "a"}, {"version": "1"}]), "$.tooling[1].name: Field required"),
+        (changed("prompts.user", "x" * 801), "$.prompts.user: String should have at most 800 characters"),
+        (changed("prompts.user", [{"role": "user"}]), "$.prompts.user[0].content: Field required"),
+        (changed("prompts.user", 3), "$.prompts.user: must be a text of at most 800 characters, or a list of"),
+        (changed("model", None), "$: one of model and model_used is required"),
+        (changed("usage", 30), "$.usage: must be a JSON object"),
+        ([], "$: must be a JSON object"),
+    ],
+)
+def test_an_error_names_its_json_path_once(document: Any, error: str) -> None:
+    (found,) = check(document).errors
+    assert found.startswith(error)
 
 
 @pytest.mark.parametrize("junk", [None, [], "x", 3, {}])
@@ -169,8 +183,21 @@ async def test_a_provider_that_does_not_exist_leaves_a_valid_sidecar() -> None:
     assert written(caught.value)["provider"] == "other"
 
 
-def test_what_would_be_invalid_is_not_written() -> None:
-    with pytest.raises(InvalidSidecar):
+async def test_an_invalid_sidecar_says_so_is_counted_and_can_be_stored() -> None:
+    done = await Models(LlmSettings(llm_demo_token_delay_ms=0)).complete(DEMO, HELLO, timeout=5)
+    broken = replace(done, record=replace(done.record, latency_ms=-1, cost=Cost(Decimal("NaN"))))
+    counted = INVALID._value.get()
+    document = sidecar_for(broken, HELLO, run_id=uuid4(), node_id=uuid4(), metadata={"node": "a\x00b\ud800"})
+    reasons = document["metadata"]["invalid"]
+    assert [reason.split(":")[0] for reason in reasons] == ["$.latency_ms", "$.cost.estimated"]
+    assert INVALID._value.get() == counted + 1
+    assert document["metadata"]["node"] == "ab\ufffd"
+    json.dumps(document, allow_nan=False).encode()
+    assert check(normalised(document), strict=True).errors == [], "and can be read all the same"
+
+
+def test_a_failure_without_a_record_has_no_sidecar() -> None:
+    with pytest.raises(ValueError, match="no record"):
         sidecar_for(ModelFailure("timeout", "late"), HELLO, run_id=uuid4(), node_id=uuid4())
 
 

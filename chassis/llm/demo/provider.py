@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from chassis.llm.call import Cost, Usage, estimated_tokens
-from chassis.llm.demo import prose, steps
+from chassis.llm.demo import prose, review, steps
 from chassis.llm.demo.reading import Brief, read
 from chassis.llm.demo.sample import sample
 from chassis.llm.provider import Answer, Ask, OutputSchema, Piece, SignOfLife, TextPiece
@@ -24,6 +24,7 @@ Schema = Mapping[str, Any]
 #: Who answers for which shape of output: the first whose predicate holds. What none claims is made from its schema.
 RESPONDERS: tuple[tuple[Callable[[Schema], bool], Callable[[Schema, Brief], Any]], ...] = (
     (steps.claims, steps.respond),
+    (review.claims, review.respond),
 )
 
 
