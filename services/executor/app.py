@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 
 from chassis.llm.models import Models
@@ -12,6 +13,7 @@ from chassis.postgres import connect
 from chassis.service import Chassis
 from contracts.catalog import TOOLS
 from contracts.tool import UseTool
+from services.executor.domain.run import ReviewRules
 from services.executor.domain.weather import Rules
 from services.executor.engine.engine import Engine, Limits
 from services.executor.engine.runner import Runner
@@ -26,7 +28,12 @@ from services.executor.handlers import Executor
 from services.executor.providers import Providers
 from services.executor.reconciling.reconciler import Reconciler
 from services.executor.retention.rules import register as register_retention
+from services.executor.reviewing.handlers import Reviewing
 from services.executor.settings import ExecutorSettings
+from services.executor.spending.budgets import Budgets
+from services.executor.spending.purses import Purses
+from services.executor.spending.till import Till
+from services.executor.spending.treasurer import Treasurer
 from services.executor.steering.handlers import Steering
 from services.executor.store import RunStore
 from services.executor.subscribers import subscribe
@@ -40,6 +47,9 @@ async def build(chassis: Chassis, tools: Sequence[type[UseTool]] = TOOLS) -> Non
     models = Models(llm)
     station = _station(chassis, settings, llm)
     await station.load()  # before anything starts: an open circuit must not be run into
+    till = Till(chassis.uow)
+    purses = Purses(till, lambda: engine.lease.worker)
+    treasurer = Treasurer(chassis.pool, chassis.uow, chassis.bus, till, every=settings.reconcile_s)
     runner = Runner(
         chassis.pool,
         models,
@@ -47,6 +57,7 @@ async def build(chassis: Chassis, tools: Sequence[type[UseTool]] = TOOLS) -> Non
         chassis.blobs,
         chassis.bus,
         Toolbox(chassis.bus, tools),
+        purses,
         node_timeout=settings.node_timeout_s,
         rounds=settings.tool_rounds,
     )
@@ -55,22 +66,30 @@ async def build(chassis: Chassis, tools: Sequence[type[UseTool]] = TOOLS) -> Non
     )
     doorman = Doorman(station, Routes(models, llm.llm_fallbacks))
     engine = Engine(chassis.pool, committer_connection, chassis.relay, runner.perform, doorman, _limits(settings))
-    executor = Executor(chassis.uow, RunStore(chassis.pool), chassis.bus, models, engine.look_around)
-    reconciler = Reconciler(
-        chassis.pool, chassis.uow, chassis.bus, every=settings.reconcile_s, stall=settings.stall_seconds
+    executor = Executor(
+        chassis.uow, RunStore(chassis.pool), chassis.bus, models, engine.look_around, settings.default_gate
     )
-    providers = Providers(chassis.pool, models)
-    subscribe(chassis.bus, executor, Steering(chassis.uow, chassis.bus), providers, engine, station)
+    engine.committer.on_short_of_money = treasurer.call
+    budgets = Budgets(chassis.uow, chassis.pool, till, treasurer.call)
+    subscribe(
+        chassis.bus,
+        executor,
+        Steering(chassis.uow, chassis.bus, models),
+        Reviewing(chassis.uow, chassis.pool, chassis.bus),
+        Providers(chassis.pool, models),
+        budgets,
+        engine,
+        station,
+    )
     chassis.background("weather", station.run)
     chassis.background("engine", engine.run)
-    chassis.background("reconciler", reconciler.run)
+    chassis.background("reconciler", _reconciler(chassis, settings).run)
+    chassis.background("treasurer", treasurer.run)
     register_retention(chassis.retention, chassis.blobs, settings)
     chassis.background("models", partial(warm_up, models))
     chassis.health.add("lease", engine.check)
-    chassis.on_drain(engine.drain)
-    chassis.on_drain(runner.drain)
-    chassis.on_drain(station.drain)
-    chassis.on_drain(models.aclose)
+    for drain in (engine.drain, runner.drain, purses.drain, station.drain, models.aclose):
+        chassis.on_drain(drain)
 
 
 def _station(chassis: Chassis, settings: ExecutorSettings, llm: LlmSettings) -> Station:
@@ -78,10 +97,16 @@ def _station(chassis: Chassis, settings: ExecutorSettings, llm: LlmSettings) -> 
         probe=settings.weather_probe_s,
         first_rest=settings.weather_first_rest_s,
         longest_rest=settings.weather_longest_rest_s,
+        outage=settings.weather_outage_s,
         patience=llm.llm_connect_timeout_s + llm.llm_first_token_timeout_s + PROBE_SLACK_SECONDS,
     )
     view = View(settings.concurrency)
     return Station(chassis.pool, chassis.uow, chassis.bus, view, rules, poll=settings.poll_s)
+
+
+def _reconciler(chassis: Chassis, settings: ExecutorSettings) -> Reconciler:
+    every, stall = settings.reconcile_s, settings.stall_seconds
+    return Reconciler(chassis.pool, chassis.uow, chassis.bus, every=every, stall=stall)
 
 
 def _limits(settings: ExecutorSettings) -> Limits:
@@ -92,4 +117,8 @@ def _limits(settings: ExecutorSettings) -> Limits:
         poll=settings.poll_s,
         quiet=settings.quiet_s,
         drain=settings.drain_s,
+        review=ReviewRules(
+            timedelta(seconds=settings.review_deadline_s) if settings.review_deadline_s else None,
+            settings.review_overdue,
+        ),
     )

@@ -29,9 +29,10 @@ from contracts.executor import (
     StartRun,
 )
 from contracts.page import Page
-from contracts.plan import NodeKind
+from contracts.plan import Gate, NodeKind
 from contracts.run_control import ExplainWaiting, GetRuntime, Runtime, WaitingFor
 from contracts.run_facts import RunQueued
+from contracts.sidecar_requests import GetSidecar, ListSidecars, SidecarDocument
 from services.executor.domain.graph import check
 from services.executor.domain.waiting import explained
 from services.executor.explaining import store as explaining
@@ -44,13 +45,20 @@ class Executor:
     """`on_new_run` is called when a run is committed that an executor should take up."""
 
     def __init__(
-        self, uow: UnitOfWork, runs: RunStore, bus: Bus, models: Models, on_new_run: Callable[[], None]
+        self,
+        uow: UnitOfWork,
+        runs: RunStore,
+        bus: Bus,
+        models: Models,
+        on_new_run: Callable[[], None],
+        default_gate: Gate,
     ) -> None:
         self._uow = uow
         self._runs = runs
         self._bus = bus
         self._models = models
         self._on_new_run = on_new_run
+        self._default_gate = default_gate
 
     # orders
 
@@ -61,7 +69,7 @@ class Executor:
         story = replace(context, causation_id=str(request.command_id), traceparent=_trace(context))
         async with self._uow.order(request, context) as tx:
             earlier = await results.source(tx.conn, request)
-            if await _is_new(tx.conn, request, story):
+            if await _is_new(tx.conn, request.model_copy(update={"gate": request.gate or self._default_gate}), story):
                 reused = await results.taken_over(tx.conn, request, earlier, specs.values())
                 await starting.insert_nodes(tx.conn, request, specs, reused)
                 tx.publish(_queued(request), *results.told(request, specs, reused))
@@ -106,6 +114,19 @@ class Executor:
             items, total = await self._runs.list_nodes(moment, request)
         return Page(items=items, total=total)
 
+    async def list_sidecars(self, request: ListSidecars, _: Context) -> Page[SidecarDocument]:
+        async with self._runs.snapshot() as moment:
+            await self._runs.run(moment, request.company, request.run_id)
+            items, total = await self._runs.list_sidecars(moment, request)
+        return Page(items=items, total=total)
+
+    async def get_sidecar(self, request: GetSidecar, _: Context) -> SidecarDocument:
+        node = await self._runs.node(request.company, request.node_id)
+        found = await self._runs.sidecar(node.id, request.attempt, request.call)
+        if found is None:
+            raise Rejection(Code.NOT_FOUND, _no_sidecar(node, request))
+        return found
+
     async def explain_waiting(self, request: ExplainWaiting, _: Context) -> WaitingFor:
         async with self._runs.snapshot() as moment:
             return explained(await explaining.scene(moment, request.company, request.run_id))
@@ -128,6 +149,16 @@ async def _is_new(connection: Connection, request: StartRun, story: Context) -> 
         if (active := await starting.active_run(connection, request.company, request.task_id)) is not None:
             raise Rejection(Code.RUN_ACTIVE, f"run {active} of this task is still active", run_id=str(active))
     raise Rejection(Code.INVALID, f"the run id {request.run_id} is taken; send a fresh UUID")
+
+
+def _no_sidecar(node: Node, request: GetSidecar) -> str:
+    if node.reused_from is not None:
+        return f"node {node.id} called no model: its result was taken over from node {node.reused_from}"
+    if request.attempt is None and request.call is None:
+        return f"node {node.id} has called no model so far"
+    return (
+        f"node {node.id} has no such model call; GET /runs/{node.run_id}/sidecars?node_id={node.id} lists those it has"
+    )
 
 
 def _queued(request: StartRun) -> RunQueued:

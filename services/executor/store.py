@@ -21,22 +21,29 @@ from contracts.executor import (
     RunSummary,
     Usage,
 )
+from contracts.sidecar_requests import ListSidecars, SidecarDocument
 from services.executor.domain.facts import money
 
 CONTROL = """wanted, control_asked_at, control_by, control_mode, control_effective_at,
     case when control_asked_at is not null and control_effective_at is null and wanted <> 'run'
          then (select count(*) from nodes where run_id = runs.id and nodes.status = 'running') else 0 end as finishing"""
+#: in canceled runs, and of nodes that were skipped, nothing waits any more
+HELD = """(n.verdict->>'effect' = 'hold' or 'verdict' = any (n.pause_reasons))
+    and n.status in ('paused', 'completed', 'reviewing')"""
+NEEDS_A_PERSON = f"""(status <> 'canceled' and exists (select from nodes n where n.run_id = runs.id and {HELD}))"""
 RUN = f"""id, company_id, project_id, task_id, plan_id, title, status, pause_reasons, gate, dry_run, error,
-    request_id, meta, created_at, started_at, ended_at, reuses_run_id, {CONTROL}"""
+    request_id, meta, created_at, started_at, ended_at, reuses_run_id, {NEEDS_A_PERSON} as needs_attention, {CONTROL}"""
 NODE = """id, run_id, key, title, status, role, spec->>'agent_id' as agent_id, checksum, deps, attempt, error, model,
     prompt_tokens, completion_tokens, requests, cost_usd, left(output, 2000) as output_preview, output_size, due_at,
-    started_at, ended_at, created_at, updated_at, pause_reasons, reused_from,
+    started_at, ended_at, created_at, updated_at, pause_reasons, reused_from, verdict,
     coalesce(duration_ms, (extract(epoch from ended_at - started_at) * 1000)::int) as duration_ms"""
 
 RUN_ORDERS = {n: n for n in ("created_at", "started_at", "ended_at", "status")} | {"title": "lower(title)"}
 NODE_ORDERS = {n: n for n in ("key", "status", "role", "created_at", "updated_at", "started_at")} | {
     "title": "lower(title)"
 }
+
+SIDECAR_ORDERS = {"created_at": "s.id", "node": "n.key", "attempt": "s.attempt", "call": "s.call"}
 
 
 async def control_of(connection: Connection, run_id: UUID) -> Control | None:
@@ -110,7 +117,7 @@ class RunStore:
             and ($5::timestamptz is null or started_at <= $5)
             and ($6::uuid is null or task_id = $6)"""
         given = (q.company, q.status, q.title_contains, q.started_from, q.started_to, q.task_id)
-        order = _order(q.order_by, RUN_ORDERS, "created_at desc")
+        order = ordering(q.order_by, RUN_ORDERS, "created_at desc")
         rows = await connection.fetch(
             f"select {RUN} {filters} order by {order}, id limit $7 offset $8", *given, q.limit, q.offset
         )
@@ -124,11 +131,40 @@ class RunStore:
             and ($6::text is null or role = $6)
             and ($7::text is null or checksum = $7)"""
         given = (q.company, q.run_id, q.status, q.key, q.title_contains, q.role, q.checksum)
-        order = _order(q.order_by, NODE_ORDERS, "position")
+        order = ordering(q.order_by, NODE_ORDERS, "position")
         rows = await connection.fetch(
             f"select {NODE} {filters} order by {order}, position limit $8 offset $9", *given, q.limit, q.offset
         )
         return [Node(**_node(row)) for row in rows], await connection.fetchval(f"select count(*) {filters}", *given)
+
+    async def list_sidecars(self, connection: Connection, q: ListSidecars) -> tuple[list[SidecarDocument], int]:
+        filters = """from nodes n join sidecars s on s.node_id = n.id where n.company_id = $1 and n.run_id = $2
+            and ($3::uuid is null or n.id = $3)
+            and ($4::int is null or s.attempt = $4)"""
+        given = (q.company, q.run_id, q.node_id, q.attempt)
+        order = ordering(q.order_by, SIDECAR_ORDERS, "s.id")
+        rows = await connection.fetch(
+            f"select n.key, s.attempt, s.call, s.document {filters} order by {order}, s.id limit $5 offset $6",
+            *given, q.limit, q.offset,
+        )  # fmt: skip
+        return [_sidecar(row) for row in rows], await connection.fetchval(f"select count(*) {filters}", *given)
+
+    async def sidecar(self, node: UUID, attempt: int | None, call: int | None) -> SidecarDocument | None:
+        """Of the latest call that fits."""
+        row = await self._pool.fetchrow(
+            """select n.key, s.attempt, s.call, s.document from nodes n join sidecars s on s.node_id = n.id
+               where n.id = $1 and ($2::int is null or s.attempt = $2) and ($3::int is null or s.call = $3)
+               order by s.attempt desc, s.call desc limit 1""",
+            node, attempt, call,
+        )  # fmt: skip
+        return _sidecar(row) if row else None
+
+
+def _sidecar(row: asyncpg.Record) -> SidecarDocument:
+    """Older ones do not name their attempt, and what broke names nothing."""
+    document = row["document"]
+    place = {"node": row["key"], "attempt": row["attempt"], "call": row["call"]}
+    return SidecarDocument(document=document | {"metadata": document.get("metadata", {}) | place})
 
 
 def _control(row: asyncpg.Record) -> Control | None:
@@ -159,7 +195,7 @@ def _node(row: asyncpg.Record) -> dict[str, Any]:
     return {**{k: v for k, v in row.items() if k not in hidden}, "usage": spent}
 
 
-def _order(wanted: str | None, allowed: dict[str, str], default: str) -> str:
+def ordering(wanted: str | None, allowed: dict[str, str], default: str) -> str:
     if wanted is None:
         return default
     column = allowed.get(wanted.removeprefix("-"))

@@ -88,7 +88,7 @@ class World:
         return await self.client.bus.ask(request, Context(request_id="test", correlation_id="story"))
 
     async def start(self, *nodes: RunNode, **fields: Any) -> UUID:
-        given = {"command_id": uuid4(), "run_id": uuid4(), "title": "A task", "nodes": list(nodes)}
+        given = {"command_id": uuid4(), "run_id": uuid4(), "title": "A task", "nodes": list(nodes), "gate": "off"}
         return (await self.ask(StartRun(**(given | fields)))).run_id
 
     async def order(self, run_id: UUID, action: str) -> RunControlled:

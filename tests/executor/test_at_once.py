@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,8 @@ from services.executor.engine import store
 from services.executor.engine.at_once import store as at_once
 from services.executor.engine.at_once.clock import Clock
 from services.executor.engine.store import Fence
+from services.executor.engine.turn import Turn
+from services.executor.steering.store import lock_run
 from tests.executor.conftest import World, agent, noop
 from tests.executor.test_ownership import engine_of
 
@@ -58,6 +61,56 @@ async def test_an_order_and_a_turn_take_the_run_and_its_story_in_the_same_order(
             await order.execute("select from runs where id = $1 for update", run_id)
             await eventually(lambda: waits_for_a_lock(chassis))
             await order.execute("select from stories where story = $1 for update nowait", str(run_id))
+        await world.until(run_id)
+
+
+async def test_a_bus_that_takes_nothing_holds_up_no_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world.executor() as chassis:
+        for_ever = asyncio.Event()
+        stuck = SimpleNamespace(hand_over=lambda batches: for_ever.wait())
+        monkeypatch.setattr(engine_of(chassis).committer, "_relay", stuck)
+        run_id = await world.start(*(noop(f"n{i}", *([f"n{i - 1}"] if i else [])) for i in range(4)))
+        await world.until(run_id)
+        await eventually(lambda: all_is_published(chassis), timeout=20)  # by the sweeper
+
+
+async def all_is_published(chassis: Chassis) -> bool:
+    return not await chassis.pool.fetchval("select count(*) from outbox_batches where published_at is null")
+
+
+async def test_an_attempt_that_nobody_works_on_is_written_once_when_it_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, moves = [], Turn.moves
+
+    def noted(turn: Turn) -> at_once.Moves:
+        seen.append(moves(turn))
+        return seen[-1]
+
+    monkeypatch.setattr(Turn, "moves", noted)
+    async with world.executor():
+        run_id = await world.start(noop("a"), noop("b", "a"))
+        await world.until(run_id)
+    assert not any(turn.opened or turn.closed for turn in seen)
+    rows = await world.rows(
+        """select a.status, a.number, a.started_at = n.started_at, a.ended_at = n.ended_at
+           from attempts a join nodes n on n.id = a.node_id where a.run_id = $1""",
+        run_id,
+    )
+    assert [tuple(row) for row in rows] == [("succeeded", 1, True, True)] * 2
+
+
+async def test_an_order_takes_the_story_before_the_node_as_a_turn_does_that_leaves_the_run_alone(
+    world: World, model: FakeOpenAI
+) -> None:
+    async with world.executor(lease_s=20) as chassis:
+        run_id = await world.start(agent("a", say="slow:0.2"), agent("b", say="until-released"))
+        await model.until(lambda: len(model.calls) == 2)
+        async with chassis.pool.acquire() as order, order.transaction():
+            assert await lock_run(order, "default", run_id) is not None
+            await eventually(lambda: waits_for_a_lock(chassis))  # the turn with the result of a
+            await order.execute("select from nodes where run_id = $1 for update nowait", run_id)
+        model.release()
         await world.until(run_id)
 
 

@@ -156,7 +156,7 @@ HISTORY = History(failures=0, losses=0, waits=0, max_attempts=4)
 
 
 def decide(history: History = HISTORY, **fields: object) -> RetryAt | GiveUp:
-    usual = {"retriable": True, "weather": False, "works_for_others": False, "retry_after": None, "jitter": 0.5}
+    usual = {"retriable": True, "weather": False, "excuse_ends": False, "retry_after": None, "jitter": 0.5}
     return after_failure(history, now=NOW, **(usual | fields))  # type: ignore[arg-type]
 
 
@@ -190,8 +190,8 @@ def test_bad_weather_is_waited_for_and_never_held_against_the_node() -> None:
 
 
 def test_a_node_that_is_turned_away_again_and_again_where_others_are_served_is_to_blame() -> None:
-    assert decide(History(3, 0, MAX_WAITS - 1, 4), weather=True, works_for_others=True) == RetryAt(NOW, counted=False)
-    assert decide(History(3, 0, MAX_WAITS, 4), weather=True, works_for_others=True) == GiveUp()
+    assert decide(History(3, 0, MAX_WAITS - 1, 4), weather=True, excuse_ends=True) == RetryAt(NOW, counted=False)
+    assert decide(History(3, 0, MAX_WAITS, 4), weather=True, excuse_ends=True) == GiveUp()
 
 
 # money, graphs, prompts, the law

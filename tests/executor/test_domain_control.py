@@ -24,7 +24,7 @@ MAY = {
 NODE_MAY = {
     "queued": ["pause", "resume", "skip", "override"],
     "running": ["pause", "resume", "skip", "override"],
-    "reviewing": [],
+    "reviewing": ["override"],
     "paused": ["pause", "resume", "skip", "override"],
     "completed": ["override"],
     "failed": ["skip", "override"],
@@ -52,9 +52,18 @@ def test_an_order_is_judged_by_the_state_it_meets(order: RunAction, state: RunSt
         judge(order, FINISH, run)
         return
     refused = refusal(order, run).failure
-    assert (refused.code, refused.details) == (Code.ILLEGAL_STATE, {"state": state, "legal": MAY[state]})
+    useful = [] if state is RunStatus.CANCELED else MAY[state]
+    assert (refused.code, refused.details) == (Code.ILLEGAL_STATE, {"state": state, "legal": useful})
     assert f"the run is {state}" in refused.message
-    assert all(action in refused.message for action in MAY[state])
+    assert all(action in refused.message for action in useful)
+
+
+def test_a_canceled_run_names_no_order_as_possible_although_cancel_may_be_repeated() -> None:
+    run = Standing(RunStatus.CANCELED, Wanted.CANCEL)
+    assert judge(RunAction.CANCEL, FINISH, run) is False
+    assert str(refusal(RunAction.PAUSE, run)) == (
+        "the run is canceled; pause is not possible, nothing can be ordered any more"
+    )
 
 
 @pytest.mark.parametrize(("order", "state"), list(product(NodeAction, NodeStatus)))
@@ -73,7 +82,7 @@ def test_nothing_comes_after_a_cancel_that_is_under_way() -> None:
     for action in (RunAction.PAUSE, RunAction.RESUME, RunAction.SKIP_FAILED_AND_RESUME):
         refused = refusal(action, run)
         assert "being canceled" in str(refused)
-        assert refused.failure.details["legal"] == ["cancel"]
+        assert refused.failure.details["legal"] == []
     assert judge(RunAction.CANCEL, FINISH, run) is False
     for node_action in NodeAction:
         assert node_refusal(node_action, run, NodeStanding(NodeStatus.QUEUED)).failure.details["legal"] == []

@@ -9,6 +9,7 @@ import pytest
 from contracts.executor import ControlMode, NodeStatus, RunAction, RunStatus
 from contracts.run_control import NodeAction
 from contracts.run_facts import (
+    NodeControlLapsed,
     NodeInterrupted,
     NodeOverridden,
     NodePaused,
@@ -52,6 +53,12 @@ def override(key: str) -> Steered:
 
 def failure(key: str, attempt: int = 1, **fields: object) -> Failed:
     return Failed(key, attempt, "it broke", 0.5, **fields)  # type: ignore[arg-type]
+
+
+def lapsed(step: Step) -> tuple[str, NodeAction, str, str | None]:
+    [fact] = step.messages
+    assert isinstance(fact, NodeControlLapsed)
+    return fact.key, fact.action, fact.reason, fact.by
 
 
 def statuses(run: Run) -> dict[str, str]:
@@ -305,17 +312,72 @@ def test_a_failed_node_that_is_overridden_gets_all_its_attempts_again() -> None:
     assert after(run, failure("a", 2)).nodes["a"].status is NodeStatus.QUEUED
 
 
-def test_nothing_steers_the_nodes_of_a_canceled_run() -> None:
+def test_nothing_steers_the_nodes_of_a_canceled_run_and_every_order_says_so() -> None:
     run = after(completed("a"), CANCEL)
     for action in NodeAction:
         for key in run.nodes:
-            assert after(run, steer(key, action, prompt="x")) == run
+            step = advance(run, steer(key, action, prompt="x"), NOW)
+            assert step.run == run
+            assert lapsed(step) == (key, action, "the run is canceled by now", "Ada")
 
 
-def test_a_skipped_node_is_not_overridden() -> None:
-    run = after(started(a_run()), steer("b", NodeAction.SKIP))
-    step = advance(run, override("b"), NOW)
-    assert (step.run, list(step.messages)) == (run, [])
+@pytest.mark.parametrize(
+    ("key", "action", "reason"),
+    [
+        ("a", NodeAction.PAUSE, "the node is completed by now"),
+        ("a", NodeAction.RESUME, "the node is completed by now"),
+        ("a", NodeAction.SKIP, "the node is completed by now"),
+        ("b", NodeAction.OVERRIDE, "the node is skipped by now"),
+        ("b", NodeAction.SKIP, "the node is skipped by now"),
+        ("d", NodeAction.RESUME, "nobody's pause holds the node any more"),
+    ],
+)
+def test_an_order_that_comes_too_late_changes_nothing_and_leaves_a_trace(
+    key: str, action: NodeAction, reason: str
+) -> None:
+    run = after(completed("a"), steer("b", NodeAction.SKIP))
+    step = advance(run, steer(key, action, prompt="x"), NOW)
+    assert step.run == run
+    assert lapsed(step) == (key, action, reason, "Ada")
+
+
+@pytest.mark.parametrize("action", [NodeAction.PAUSE, NodeAction.RESUME])
+def test_a_node_of_a_run_that_has_ended_is_neither_paused_nor_resumed(action: NodeAction) -> None:
+    run = after(started(a_run(timeout=10)), steer("d", NodeAction.PAUSE))
+    run = after(run, TimeIsUp(), now=NOW + timedelta(seconds=11))
+    assert (run.status, run.nodes["d"].status) == (RunStatus.FAILED, NodeStatus.PAUSED)
+    step = advance(run, steer("d", action), NOW)
+    assert step.run == run
+    assert lapsed(step) == ("d", action, "the run is failed by now", "Ada")
+
+
+def test_what_an_order_made_of_a_node_says_by_whom() -> None:
+    run = started(a_run())
+    orders = (
+        steer("b", NodeAction.PAUSE),
+        steer("b", NodeAction.RESUME),
+        steer("a", NodeAction.PAUSE, now=True),
+        steer("c", NodeAction.SKIP),
+    )
+    for order in orders:
+        step = advance(run, order, NOW)
+        told_by = [m.by for m in step.messages if isinstance(m, NodePaused | NodeResumed | NodeSkipped)]
+        assert told_by == ["Ada"], order
+        run = step.run
+
+
+def test_nodes_that_are_skipped_with_an_order_to_their_run_say_by_whom() -> None:
+    run = after(completed("a"), failure("b", retriable=False))
+    step = advance(run, Asked(RunAction.SKIP_FAILED_AND_RESUME, by="Ada"), NOW)
+    assert [m.by for m in step.messages if isinstance(m, NodeSkipped)] == ["Ada"]
+
+
+def test_a_node_that_waits_for_something_else_can_be_paused_by_a_person_too() -> None:
+    run = started(a_run())
+    node = run.nodes["b"]._replace(status=NodeStatus.PAUSED, pause_reasons=frozenset({"verdict"}))
+    run = run._replace(nodes={**run.nodes, "b": node})
+    run = after(run, steer("b", NodeAction.PAUSE, now=True))
+    assert run.nodes["b"].pause_reasons == {"verdict", "control"}
 
 
 def test_an_order_to_skip_tells_it_once() -> None:

@@ -11,15 +11,18 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from contracts.budgets import Shortage
 from contracts.executor import ControlMode, NodeStatus, RunAction, RunStatus
 from contracts.run_control import NodeAction
 from services.executor.domain.advance import advance
+from services.executor.domain.budget import BUDGET
 from services.executor.domain.facts import (
     Asked,
     Claimed,
     Effort,
     Fact,
     Failed,
+    Funded,
     HandedBack,
     Parked,
     Spend,
@@ -28,6 +31,7 @@ from services.executor.domain.facts import (
     Steered,
     Succeeded,
     TimeIsUp,
+    Unfunded,
     WeatherChanged,
 )
 from services.executor.domain.run import AttemptStatus, Run, Step, next_instant, standing, startable
@@ -36,6 +40,9 @@ from tests.executor.building import NOW, a_run
 
 EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "600"))
 ONE_CALL = Spend(10, 5, 1, Decimal("0.5"))
+NO_MONEY = Shortage(
+    scope="company", scope_id="c", limit_usd="1", spent_usd="1", reserved_usd="0", need_usd="1", model="p/m"
+)
 MODES = st.sampled_from(list(ControlMode))
 
 
@@ -49,6 +56,7 @@ class RunsMachine(RuleBasedStateMachine):
     """Facts fall on a run in any order; a plain record of attempts and orders is kept beside it."""
 
     run: Run
+    KEPT = frozenset({NodeStatus.COMPLETED})  # what a node with a result can be
 
     @initialize(deps=graphs(), attempts=st.integers(1, 3), timeout=st.none() | st.integers(1, 600))
     def begin(self, deps: dict[str, tuple[str, ...]], attempts: int, timeout: int | None) -> None:
@@ -149,12 +157,28 @@ class RunsMachine(RuleBasedStateMachine):
             jitter,
             retriable=retriable,
             weather=weather,
-            works_for_others=others,
+            excuse_ends=others,
             retry_after=wait,
             effort=Effort(ONE_CALL),
         )
         self.apply(fact)
         self.forget_pauses([key])
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def a_budget_does_not_bear_a_call(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.open)))
+        before = self.run.nodes[key]
+        self.apply(Unfunded(key, self.open[key], NO_MONEY, Effort(ONE_CALL)))
+        node = self.run.nodes[key]
+        assert node.status is NodeStatus.PAUSED
+        assert node.history() == before.history(), "want of money was held against the node"
+
+    @rule(data=st.data())
+    def there_is_money_again(self, data: st.DataObject) -> None:
+        keys = data.draw(st.sets(st.sampled_from(sorted(self.run.nodes))))
+        self.apply(Funded(tuple(keys)))
+        assert all(BUDGET not in self.run.nodes[key].pause_reasons for key in keys)
 
     @rule(seconds=st.integers(1, 60))
     def a_provider_closes(self, seconds: int) -> None:
@@ -244,6 +268,10 @@ class RunsMachine(RuleBasedStateMachine):
         )
         return key
 
+    def attention(self) -> bool:
+        run = self.run
+        return bool(run.running or startable(run, self.now) or next_instant(run, self.now) or run.pause_reasons)
+
     def may_be_overridden(self, run: Run, key: str) -> bool:
         gone = run.nodes[key].status in (NodeStatus.SKIPPED, NodeStatus.CANCELED)
         return run.status is not RunStatus.CANCELED and not gone
@@ -265,18 +293,18 @@ class RunsMachine(RuleBasedStateMachine):
             assert run.deadline is None
         else:
             held = any(node.status is NodeStatus.PAUSED for node in run.nodes.values())
-            attention = run.running or startable(run, self.now) or next_instant(run, self.now) or run.pause_reasons
-            assert attention or held, "an unfinished run that is not paused waits for nothing"
+            assert self.attention() or held, "an unfinished run that is not paused waits for nothing"
 
     @invariant()
     def time_passes_only_while_something_can_move(self) -> None:
         run = self.run
         if run.status is RunStatus.RUNNING and run.timeout is not None:
-            assert (run.deadline is not None) == bool(run.running or run.ready)
+            reviewing = any(node.status is NodeStatus.REVIEWING for node in run.nodes.values())
+            assert (run.deadline is not None) == bool(run.running or run.ready or reviewing)
 
     @invariant()
     def finished_results_never_change(self) -> None:
-        assert all(self.run.nodes[key].status is NodeStatus.COMPLETED for key in self.completed)
+        assert all(self.run.nodes[key].status in self.KEPT for key in self.completed)
 
     @invariant()
     def whoever_is_to_stand_still_does(self) -> None:
@@ -293,17 +321,22 @@ class RunsMachine(RuleBasedStateMachine):
         assert nodes == dict(self.run.nodes), "the count of open dependencies drifted"
         assert sorted(ready) == sorted(self.run.ready)
 
+    def bless(self) -> None:
+        """What else people must do, again and again, for the run to end."""
+
     def teardown(self) -> None:
         """Left alone, with people's blessing and models that work, every run ends, also one that had ended before."""
         if not hasattr(self, "run"):
             return
         self.apply(Asked(RunAction.RESUME))
+        self.apply(Funded(tuple(self.run.nodes)))
         for key in self.run.nodes:
             self.paused.discard(key)
             self.apply(Steered(key, NodeAction.RESUME))
         for _ in range(200):
             if self.run.status in RUN_FINAL:
                 return
+            self.bless()
             self.now += timedelta(days=2)
             self.apply(TimeIsUp())
             if (key := startable(self.run, self.now)) is not None:

@@ -9,6 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from contracts.budgets import Shortage
 from contracts.executor import NodeStatus, RunStatus, Wanted
 from contracts.run_control import Waiting, WaitReason
 from services.executor.domain.scene import Order, Scene, SceneNode, Weather, Worker
@@ -54,6 +55,27 @@ def test_a_node_that_failed_waits_for_its_next_attempt() -> None:
     assert "HTTP 500" in item.detail
 
 
+def test_a_node_without_money_names_the_budget_what_is_left_what_it_needs_and_what_helps() -> None:
+    short = Shortage(
+        scope="task",
+        scope_id="t1",
+        limit_usd="1",
+        spent_usd="0.7",
+        reserved_usd="0.2",
+        need_usd="0.13",
+        model="openai/x",
+    )
+    item = only(scene(node("a", "paused", pause_reasons=("budget",), shortage=short)))
+    assert (item.reason, item.on) == (WaitReason.BUDGET, ["task/t1"])
+    for figure in ("of $1,", "$0.7 are spent", "$0.2 reserved", "up to $0.13", "openai/x"):
+        assert figure in item.detail
+    assert "fluidcrew budget set task t1" in item.release
+    unknown = short.model_copy(update={"need_usd": None, "note": "set LLM_PRICES"})
+    item = only(scene(node("a", "paused", pause_reasons=("budget",), shortage=unknown)))
+    assert "set LLM_PRICES" in item.detail
+    assert "LLM_PRICES" in item.release
+
+
 def test_a_node_whose_provider_is_closed_says_until_when() -> None:
     item = only(scene(node("a", due_at=SOON, weather=Weather("openai", "gpt", "429: too many", SOON))))
     assert (item.reason, item.until, item.on) == (WaitReason.PROVIDER, SOON, ["openai/gpt"])
@@ -90,7 +112,7 @@ def test_a_paused_run_says_by_whom_and_what_finishes_first() -> None:
     asked = {"pause_reasons": ["control"], "wanted": Wanted.PAUSE, "asked_by": "Ada", "asked_at": NOW}
     run, _, item = explained(scene(node("a", "running"), node("b"), **asked)).items
     assert (run.reason, run.by, run.on) == (WaitReason.PAUSED, "Ada", ["a"])
-    assert run.detail == "a pause was asked for by Ada at 12:00:00 UTC; 1 nodes finish first"
+    assert run.detail == "a pause was asked for by Ada at 12:00:00 UTC; 1 node finishes first"
     assert (item.reason, item.release) == (WaitReason.PAUSED, "resume of the run")
 
 

@@ -21,6 +21,7 @@ from services.executor.domain.weather import (
     Seen,
     Tally,
     claimed,
+    is_lasting,
     is_rough,
     is_storm,
     looked_at_again,
@@ -117,6 +118,15 @@ def test_who_fails_alone_has_a_trouble_of_its_own() -> None:
     assert not works_for_others(Tally(10, 6), own=4)
     assert not works_for_others(Tally(4, 4), own=4), "nobody else called: nobody knows"
     assert not works_for_others(Tally(0, 0), own=1)
+
+
+def test_an_outage_that_nobody_dated_lasts_too_long_after_an_hour() -> None:
+    out, broken = Breaker(CircuitState.OPEN, since=NOW, reason="503"), Seen(Outcome.BROKEN, "503")
+    assert not is_lasting(out, broken, NOW + timedelta(seconds=3599), RULES)
+    assert is_lasting(out, broken, NOW + timedelta(seconds=3600), RULES)
+    assert is_lasting(out, Seen(Outcome.RATE_LIMITED, "429"), NOW + timedelta(seconds=3600), RULES)
+    tomorrow = Seen(Outcome.RATE_LIMITED, "429", retry_after=80_000.0)
+    assert not is_lasting(out, tomorrow, NOW + timedelta(seconds=7200), RULES), "it says when it is back"
 
 
 def test_who_fails_among_others_that_fail_is_not_to_blame_though_the_circuit_is_closed() -> None:

@@ -410,7 +410,7 @@ async def test_a_run_that_is_given_away_while_an_order_comes_in_is_not_slept_ove
         run, _ = rebuilt(row, await store.nodes_of_runs(connection, [run_id]))
         await world.order(run_id, "cancel")
         now = (await store.fence(connection, worker)).now  # type: ignore[union-attr]
-        await at_once.save_within(connection, worker, now, store.Moves([], [], [], [(run, True, None)]), [])
+        await at_once.save_within(connection, worker, now, at_once.Moves([], [], [], [], [(run, True, None)]), [])
         assert (await store.what_waits(pool, worker))[0] is True
         (again,) = await store.claim_runs(connection, worker, 0, 0)
         assert again["id"] == run_id

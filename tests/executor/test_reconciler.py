@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from uuid import UUID, uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from chassis.service import Chassis
 from chassis.telemetry import RECONCILED
@@ -27,8 +29,8 @@ def fixes() -> dict[str, float]:
     return {kind: RECONCILED.labels(kind)._value.get() for kind in Kind}
 
 
-def reconciler(chassis: Chassis, stall: float = 900) -> Reconciler:
-    return Reconciler(chassis.pool, chassis.uow, chassis.bus, every=3600, stall=stall)
+def reconciler(chassis: Chassis, stall: float = 900, every: float = 3600) -> Reconciler:
+    return Reconciler(chassis.pool, chassis.uow, chassis.bus, every=every, stall=stall)
 
 
 async def repaired(world: World, chassis: Chassis, run_id: UUID, kind: Kind) -> None:
@@ -193,7 +195,7 @@ async def test_nodes_that_run_in_a_run_that_has_ended_end_with_it(model: FakeOpe
         assert (await world.nodes(run_id))["a"].status == "failed"
 
 
-async def test_attempts_are_looked_through_a_stretch_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nodes_are_looked_through_a_stretch_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from services.executor.reconciling import reconciler as module
 
     monkeypatch.setattr(module, "STRETCH", 2)
@@ -209,6 +211,26 @@ async def test_attempts_are_looked_through_a_stretch_at_a_time(world: World, mon
             assert fixes() == found
             await looks.look()
         assert fixes() == found | {Kind.ATTEMPT_LEFT: found[Kind.ATTEMPT_LEFT] + 1}
+
+
+async def test_a_surprise_is_logged_and_the_next_look_mends(world: World) -> None:
+    """What mends must not end the process, whatever stands in its way."""
+    async with resting(world) as chassis:
+        run_id = await world.start(noop("a"))
+        await world.rows("update runs set wake_at = null")
+        await world.rows("alter table runs add constraint a_surprise check (wake_at is null)")
+        stop, looks = asyncio.Event(), reconciler(chassis, every=0.05)
+        with capture_logs() as said:
+            looking = asyncio.create_task(looks.run(stop))
+            await eventually(lambda: [line for line in said if line["event"] == "reconciler.look_failed"][1:])
+            await world.rows("alter table runs drop constraint a_surprise")
+            await eventually(lambda: _told_of_repair(world, run_id))
+            stop.set()
+            await looking
+
+
+async def _told_of_repair(world: World, run_id: UUID) -> bool:
+    return "run.repaired" in await world.facts(run_id)
 
 
 async def test_only_one_of_all_executors_looks(world: World) -> None:

@@ -191,6 +191,42 @@ async def test_the_same_order_given_twice_is_carried_out_once(model: FakeOpenAI,
     await live.until(run_id)
 
 
+async def test_what_was_asked_of_a_node_is_told_and_what_took_effect_too(model: FakeOpenAI, live: World) -> None:
+    run_id = await live.start(agent("a", say="until-released say:x"), agent("b", "a"))
+    await model.until(lambda: len(model.calls) == 1)
+    await steer(live, run_id, "b", "pause", by="Ada")
+    await until_node(live, run_id, "b", NodeStatus.PAUSED)
+    await steer(live, run_id, "b", "pause", by="Bob")
+    asked = await live.fact(run_id, "executor.node.control_asked")
+    assert {name: asked[name] for name in ("key", "action", "mode", "by", "attempt")} == {
+        "key": "b", "action": "pause", "mode": "finish", "by": "Ada", "attempt": 0,
+    }  # fmt: skip
+    assert (await live.fact(run_id, "executor.node.paused"))["by"] == "Ada"
+    await steer(live, run_id, "b", "skip", by="Cy")
+    await until_node(live, run_id, "b", NodeStatus.SKIPPED)
+    assert (await live.fact(run_id, "executor.node.skipped"))["by"] == "Cy"
+    model.release()
+    await live.until(run_id)
+    facts = [fact for fact in await live.facts(run_id) if fact.startswith("node.control")]
+    assert facts == ["node.control_asked"] * 2, "what is so already is not asked again"
+
+
+async def test_an_order_that_its_node_outran_leaves_a_trace(model: FakeOpenAI, live: World) -> None:
+    run_id = await live.start(agent("a", say="say:quick"), agent("b", "a", say="until-released say:x"))
+    await until_node(live, run_id, "a", NodeStatus.COMPLETED)
+    await live.rows(  # as if it had been given while the node was still running
+        """with given as (insert into signals (run_id, kind, payload)
+               values ($1, 'node_skip', '{"key": "a", "by": "Ada"}'))
+           update runs set wake_at = clock_timestamp() where id = $1""",
+        run_id,
+    )
+    await eventually(lambda: _told(live, run_id, "node.control_lapsed"))
+    told = await live.fact(run_id, "executor.node.control_lapsed")
+    assert (told["key"], told["action"], told["status"], told["by"]) == ("a", "skip", "completed", "Ada")
+    model.release()
+    await live.until(run_id, RunStatus.COMPLETED)
+
+
 async def test_pauses_deadlines_and_retries_survive_a_kill(model: FakeOpenAI, world: World) -> None:
     async with a_process(world) as victim:
         await eventually(lambda: workers(world))

@@ -16,6 +16,7 @@ from chassis.testing.outbox_table import FACT
 from contracts.executor import GetNode, NodeStatus, RunStatus
 from contracts.plan import ModelRef
 from contracts.weather import Circuit, CircuitState, ListProviders
+from services.executor.domain.retry import MAX_WAITS
 from tests.executor.conftest import World, agent
 
 #: rests short enough to sit through many of them
@@ -249,6 +250,22 @@ async def test_a_node_that_fails_alone_is_held_to_account(model: FakeOpenAI, wor
         assert len(failed(model.calls)) == 3
         assert (await world.until(good)).run.status is RunStatus.COMPLETED
         assert await told(world, "provider.opened") == 0
+
+
+async def test_a_node_all_alone_before_a_provider_that_stays_out_fails_with_its_error(
+    model: FakeOpenAI, world: World
+) -> None:
+    quick = SHORT | {"weather_probe_s": 0.02, "weather_outage_s": 0.1}
+    async with world.executor(**quick):
+        model.weather = OUT
+        run_id = await world.start(agent("a"), agent("b", "a"))
+        detail = await world.until(run_id)
+        assert detail.run.status is RunStatus.FAILED
+        node = next(node for node in detail.nodes or [] if node.key == "a")
+        assert "overloaded" in (node.error or "")
+        assert len(model.calls) > MAX_WAITS, "an outage is waited out for a while"
+        model.weather = None
+        assert (await world.until(await world.start(agent("a")))).run.status is RunStatus.COMPLETED
 
 
 async def test_a_model_that_was_at_work_when_its_time_was_over_is_well(model: FakeOpenAI, world: World) -> None:

@@ -1,4 +1,4 @@
-"""A run while one fact is applied to it: what has moved so far, and what is told of it."""
+"""A run while facts are applied to it: what has moved so far, and what is told of it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,28 @@ from typing import Any
 from contracts.executor import NodeStatus, RunStatus
 from contracts.message import Event
 from contracts.run_facts import NodeFact, RunFact
-from services.executor.domain.facts import Failed, Output, Succeeded
-from services.executor.domain.run import AttemptStatus, Closed, Node, Opened, Overridden, Run, Step, standing
+from contracts.verdict import Verdict
+from services.executor.domain.facts import Failed, Output, Succeeded, Unfunded
+from services.executor.domain.graph import Plan
+from services.executor.domain.run import (
+    AttemptStatus,
+    Closed,
+    Guided,
+    Node,
+    Opened,
+    Overridden,
+    Run,
+    Step,
+    standing,
+)
 from services.executor.domain.status import NODE_LEGAL, RUN_LEGAL, moved
 
 
 class Draft:
-    """Only legal moves are possible here; which of them a fact makes is decided in the modules beside."""
+    """Only legal moves are possible here; which of them a fact makes is decided in the modules beside.
+
+    `run` has what the run itself has become; its nodes, and what follows from them, are those of the draft.
+    """
 
     def __init__(self, run: Run, now: datetime) -> None:
         self.run = run
@@ -31,16 +46,34 @@ class Draft:
         self.interrupted: list[str] = []
         self.requeued: list[str] = []
         self.overridden: list[Overridden] = []
+        self.judged: list[tuple[Plan, Verdict]] = []
+        self.guided: list[Guided] = []
+        self.incomplete: list[int] = []
 
-    def step(self) -> Step:
-        run = self.run._replace(
-            nodes=self.nodes,
+    @property
+    def status(self) -> RunStatus:
+        return self.run.status
+
+    @property
+    def pause_reasons(self) -> frozenset[str]:
+        return self.run.pause_reasons
+
+    @property
+    def deadline(self) -> datetime | None:
+        return self.run.deadline
+
+    def outcome(self) -> Run:
+        """The run as all facts so far have made it."""
+        return self.run._replace(
+            nodes=dict(self.nodes),
             ready=tuple(self.ready),
             running=frozenset(self.running),
             spend=self.spend,
         )
+
+    def step(self) -> Step:
         return Step(
-            run,
+            self.outcome(),
             self.messages,
             self.moved,
             self.opened,
@@ -48,6 +81,9 @@ class Draft:
             self.interrupted,
             self.requeued,
             self.overridden,
+            self.judged,
+            self.guided,
+            self.incomplete,
         )
 
     def move_run(self, status: RunStatus, **changes: Any) -> None:
@@ -69,14 +105,20 @@ class Draft:
         self.opened.append(Opened(node.plan, number))
 
     def close(
-        self, node: Node, status: AttemptStatus, *, error: str | None = None, fact: Succeeded | Failed | None = None
+        self,
+        node: Node,
+        status: AttemptStatus,
+        *,
+        error: str | None = None,
+        fact: Succeeded | Failed | Unfunded | None = None,
     ) -> None:
         self.running.discard(node.plan.key)
         if fact is None:
             self.closed.append(Closed(node.plan, node.attempt, status, error))
             return
         output: Output | None = fact.output if isinstance(fact, Succeeded) else None
-        self.closed.append(Closed(node.plan, node.attempt, status, error, fact.effort, output))
+        warnings = fact.warnings if isinstance(fact, Succeeded) else ()
+        self.closed.append(Closed(node.plan, node.attempt, status, error, fact.effort, output, warnings))
         if fact.effort.spend.requests:
             self.spend = self.spend + fact.effort.spend
 
@@ -95,3 +137,7 @@ class Draft:
     def tell_node(self, fact: Callable[..., NodeFact], node: Node, attempt: int, **body: Any) -> None:
         about = {"run_id": self.run.id, "node_id": node.plan.id, "key": node.plan.key, "attempt": attempt}
         self.messages.append(fact(company=self.run.company, **about, **body))
+
+    def leave_open(self) -> None:
+        """What was told last is about a result, or costs, that only the database knows."""
+        self.incomplete.append(len(self.messages) - 1)

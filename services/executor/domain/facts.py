@@ -8,9 +8,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from contracts.budgets import Shortage
 from contracts.executor import ControlMode, RunAction, Usage
 from contracts.refs import BlobRef
 from contracts.run_control import NodeAction
+from contracts.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Spend:
         return self.prompt_tokens + self.completion_tokens
 
     def usage(self) -> Usage:
+        if self is NOTHING:
+            return NO_USAGE
         return Usage(
             prompt_tokens=self.prompt_tokens,
             completion_tokens=self.completion_tokens,
@@ -45,6 +49,7 @@ class Spend:
 
 
 NOTHING = Spend()
+NO_USAGE = Usage(cost_usd="0")
 
 
 def money(cost: Decimal | None) -> str | None:
@@ -99,8 +104,8 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """`jitter` in [0, 1) spreads the retries. `weather`: the model is not to be had, whoever asks; `works_for_others`: but
-    most calls of others succeed."""
+    """`jitter` in [0, 1) spreads the retries. `weather`: the model is not to be had, whoever asks; `excuse_ends`: but
+    that is no excuse for ever."""
 
     key: str
     attempt: int
@@ -108,7 +113,7 @@ class Failed:
     jitter: float
     retriable: bool = True
     weather: bool = False
-    works_for_others: bool = False
+    excuse_ends: bool = False
     retry_after: float | None = None
     effort: Effort = NO_EFFORT
 
@@ -122,6 +127,23 @@ class Parked:
     model: str
     until: datetime
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unfunded:
+    """A budget did not bear an attempt's next call, which was not made."""
+
+    key: str
+    attempt: int
+    shortage: Shortage
+    effort: Effort = NO_EFFORT
+
+
+@dataclass(frozen=True, slots=True)
+class Funded:
+    """There is room again for the calls of nodes that wait for money, or was when this was noted."""
+
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +174,7 @@ class Asked:
 
     action: RunAction
     mode: ControlMode = ControlMode.FINISH
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +189,45 @@ class Steered:
     by: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """Somebody's order for another attempt, which is told the critique in force and `instructions`. `prompt` replaces what
+    the node is told; None leaves it, and its model, as they are."""
+
+    key: str
+    instructions: str | None = None
+    prompt: str | None = None
+    llm_backend: str | None = None
+    llm_model: str | None = None
+    keep_descendants: bool = False
+    by: str | None = None
+
+    def replaces(self) -> list[str]:
+        return [name for name in ("prompt", "llm_backend", "llm_model") if getattr(self, name) is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict on a node's result came in."""
+
+    key: str
+    verdict: Verdict
+
+
 Fact = (
-    Claimed | Started | Succeeded | Failed | Parked | WeatherChanged | TimeIsUp | HandedBack | Spent | Asked | Steered
+    Claimed
+    | Started
+    | Succeeded
+    | Failed
+    | Unfunded
+    | Funded
+    | Parked
+    | WeatherChanged
+    | TimeIsUp
+    | HandedBack
+    | Spent
+    | Asked
+    | Steered
+    | Rerun
+    | Judged
 )

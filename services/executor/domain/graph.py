@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from contracts.errors import Code, Rejection
+from contracts.plan import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class Plan:
     role: str | None
     deps: tuple[str, ...]
     max_attempts: int
+    agent_id: str | None = None
+    gate: Gate = Gate.OFF  # what a review of its result may do; off for what nobody works on
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from typing import Any, assert_never
 
 from contracts.executor import NodeStatus
 from contracts.run_facts import (
-    NodeCompleted,
     NodeFailed,
     NodeInterrupted,
     NodeParked,
@@ -16,14 +15,22 @@ from contracts.run_facts import (
     NodeSkipped,
     NodeStarted,
 )
+from services.executor.domain.budget import BUDGET
 from services.executor.domain.draft import Draft
-from services.executor.domain.facts import Failed, Parked, Succeeded
-from services.executor.domain.graph import Graph
+from services.executor.domain.facts import Failed, Parked, Unfunded
 from services.executor.domain.retry import GiveUp, RetryAt, after_failure, lost_too_often
-from services.executor.domain.run import NO_REASONS, AttemptStatus, Node, may_start
+from services.executor.domain.run import (
+    NO_REASONS,
+    VERDICT,
+    AttemptStatus,
+    Node,
+    has_result,
+    is_held,
+    may_start,
+    standing_on,
+)
 from services.executor.domain.status import IllegalMove
 
-PREVIEW_CHARACTERS = 2_000
 LOST = "the executor that ran it stopped answering"
 HANDED_BACK = "the executor that ran it is shutting down"
 
@@ -33,7 +40,7 @@ ANEW: dict[str, Any] = {"failures": 0, "losses": 0, "waits": 0, "due_at": None, 
 
 def start(draft: Draft, key: str) -> None:
     node = draft.nodes[key]
-    if not may_start(draft.run, key, draft.now):
+    if not may_start(draft, key, draft.now):
         raise IllegalMove(f"node {key} of a {draft.run.status} run may not start now")
     draft.ready.remove(key)
     draft.running.add(key)
@@ -43,25 +50,6 @@ def start(draft: Draft, key: str) -> None:
     draft.tell_node(NodeStarted, node, number, title=node.plan.title, role=node.plan.role)
 
 
-def succeed(draft: Draft, fact: Succeeded) -> None:
-    node, output = draft.nodes[fact.key], fact.output
-    draft.close(node, AttemptStatus.SUCCEEDED, fact=fact)
-    draft.move(node, NodeStatus.COMPLETED, pause_reasons=NO_REASONS)
-    release_successors(draft, fact.key)
-    draft.tell_node(
-        NodeCompleted,
-        node,
-        node.attempt,
-        checksum=output.checksum if output else None,
-        output_preview=output.text[:PREVIEW_CHARACTERS] if output else None,
-        model=fact.effort.model,
-        requested=fact.effort.requested,
-        usage=fact.effort.spend.usage(),
-        duration_ms=fact.effort.duration_ms,
-        warnings=list(fact.warnings),
-    )
-
-
 def fail_attempt(draft: Draft, fact: Failed) -> None:
     node = draft.nodes[fact.key]
     draft.close(node, AttemptStatus.FAILED, error=fact.error, fact=fact)
@@ -69,7 +57,7 @@ def fail_attempt(draft: Draft, fact: Failed) -> None:
         node.history(),
         retriable=fact.retriable,
         weather=fact.weather,
-        works_for_others=fact.works_for_others,
+        excuse_ends=fact.excuse_ends,
         retry_after=fact.retry_after,
         jitter=fact.jitter,
         now=draft.now,
@@ -88,6 +76,13 @@ def fail_attempt(draft: Draft, fact: Failed) -> None:
             fail(draft, node, fact.error, failures=node.failures + 1)
         case _:
             assert_never(decision)
+
+
+def run_short(draft: Draft, fact: Unfunded) -> None:
+    """No failure of the node's: it waits, and nothing is held against it."""
+    node = draft.nodes[fact.key]
+    draft.close(node, AttemptStatus.CANCELED, error=fact.shortage.said(), fact=fact)
+    pause(draft, node._replace(pause_reasons=node.pause_reasons | {BUDGET}))
 
 
 def park(draft: Draft, fact: Parked) -> None:
@@ -139,39 +134,44 @@ def interrupt(draft: Draft, node: Node, status: AttemptStatus, error: str) -> No
     draft.interrupted.append(node.plan.key)
 
 
-def cut_off(draft: Draft, node: Node, reason: str, **changes: Any) -> None:
+def cut_off(draft: Draft, node: Node, reason: str, by: str | None = None, **changes: Any) -> None:
     """Stop its attempt on somebody's order. Another one follows, unless the node is to be paused."""
     interrupt(draft, node, AttemptStatus.CANCELED, reason)
     draft.tell_node(NodeInterrupted, node, node.attempt, reason=reason)
-    put_back(draft, node, **changes)
+    put_back(draft, node, by, **changes)
 
 
-def put_back(draft: Draft, node: Node, **changes: Any) -> None:
+def put_back(draft: Draft, node: Node, by: str | None = None, **changes: Any) -> None:
     """A node whose attempt is over starts another one in its turn, or when nobody wants it paused any more."""
     if node.pause_reasons:
-        pause(draft, node, **changes)
+        pause(draft, node, by, **changes)
         return
     draft.move(node, NodeStatus.QUEUED, **changes)
-    draft.ready.append(node.plan.key)
+    if node.blocked == 0:
+        draft.ready.append(node.plan.key)
 
 
-def pause(draft: Draft, node: Node, **changes: Any) -> None:
+def pause(draft: Draft, node: Node, by: str | None = None, **changes: Any) -> None:
     """`node` brings its reasons with it."""
     if node.plan.key in draft.ready:
         draft.ready.remove(node.plan.key)
     draft.move(node, NodeStatus.PAUSED, pause_reasons=node.pause_reasons, **changes)
-    draft.tell_node(NodePaused, node, node.attempt, reasons=sorted(node.pause_reasons))
+    draft.tell_node(NodePaused, node, node.attempt, reasons=sorted(node.pause_reasons), by=by)
 
 
-def skip(draft: Draft, node: Node) -> None:
+def skip(draft: Draft, node: Node, by: str | None = None) -> None:
     key = node.plan.key
     if node.status is NodeStatus.RUNNING:
         interrupt(draft, node, AttemptStatus.CANCELED, "the node was skipped")
     if key in draft.ready:
         draft.ready.remove(key)
+    throws_shade = any(is_held(other) for other in draft.nodes.values())
     draft.move(node, NodeStatus.SKIPPED, due_at=None, pause_reasons=NO_REASONS)
-    release_successors(draft, key)
-    draft.tell_node(NodeSkipped, node, node.attempt)
+    if throws_shade:  # a skipped node ends it, wherever it stands
+        draft.recount()
+    else:
+        release_successors(draft, key)
+    draft.tell_node(NodeSkipped, node, node.attempt, by=by)
 
 
 def release_successors(draft: Draft, key: str) -> None:
@@ -183,32 +183,24 @@ def release_successors(draft: Draft, key: str) -> None:
 
 
 def run_again(draft: Draft, node: Node, reason: str) -> None:
-    """It had ended; `Draft.recount` says afterwards whether it is ready."""
-    draft.move(node, NodeStatus.QUEUED, **ANEW)
+    """It had ended, or had a result; `Draft.recount` says afterwards whether it is ready. Whoever else wants it paused
+    still does."""
+    left = node.pause_reasons - {VERDICT}
+    if left:
+        draft.change(node, pause_reasons=left, heard=None, **ANEW)
+    else:
+        draft.move(node, NodeStatus.QUEUED, pause_reasons=NO_REASONS, heard=None, **ANEW)
     draft.requeued.append(node.plan.key)
     draft.tell_node(NodeRequeued, node, node.attempt, reason=reason)
 
 
 def make_stale(draft: Draft, key: str) -> None:
-    """What stands on the result of `key` runs again. Skipped and paused nodes stay what they are."""
-    reason = f"{key} runs again"
-    for descendant in _standing_on(draft, key):
+    """What stands on the result of `key` runs again. Skipped nodes, and paused ones without a result, stay what they are."""
+    reason, stale = f"{key} runs again", standing_on(draft.run.graph, draft.nodes, [key])
+    for descendant in [descendant for descendant in draft.run.graph.plans if descendant in stale]:
         node = draft.nodes[descendant]
-        if node.status in (NodeStatus.COMPLETED, NodeStatus.FAILED):
+        if node.status is NodeStatus.FAILED or has_result(node):
             run_again(draft, node, reason)
         elif node.status is NodeStatus.RUNNING:
             cut_off(draft, node, reason, **ANEW)
     draft.recount()
-
-
-def _standing_on(draft: Draft, key: str) -> list[str]:
-    """In plan order. What a skipped node is followed by never saw a result through it."""
-    graph: Graph = draft.run.graph
-    found: set[str] = set()
-    reached = [key]
-    while reached:
-        for successor in graph.successors[reached.pop()]:
-            if successor not in found and draft.nodes[successor].status is not NodeStatus.SKIPPED:
-                found.add(successor)
-                reached.append(successor)
-    return [descendant for descendant in graph.plans if descendant in found]

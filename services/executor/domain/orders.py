@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from contracts.executor import ControlMode, NodeStatus, RunAction, RunStatus
+from contracts.review import Guidance
 from contracts.run_control import NodeAction
-from contracts.run_facts import NodeOverridden, NodeResumed
-from services.executor.domain import node_moves, run_moves
+from contracts.run_facts import NodeControlLapsed, NodeOverridden, NodeResumed
+from services.executor.domain import node_moves, results, run_moves
+from services.executor.domain.budget import BUDGET
+from services.executor.domain.control import REOPENING
 from services.executor.domain.draft import Draft
-from services.executor.domain.facts import Asked, Steered
-from services.executor.domain.run import Node, Overridden
+from services.executor.domain.facts import Asked, Rerun, Steered
+from services.executor.domain.run import Guided, Node, Overridden, has_result
 from services.executor.domain.run_moves import CONTROL
 from services.executor.domain.status import RUN_FINAL
 
 SKIPPABLE = frozenset({NodeStatus.QUEUED, NodeStatus.PAUSED, NodeStatus.FAILED, NodeStatus.RUNNING})
 ENDED = frozenset({NodeStatus.COMPLETED, NodeStatus.FAILED})
+PAUSABLE = frozenset({NodeStatus.QUEUED, NodeStatus.RUNNING, NodeStatus.PAUSED})
+#: in which states something comes of an order when its turn has come
+MAY_STILL: Mapping[NodeAction, frozenset[NodeStatus]] = {
+    NodeAction.PAUSE: PAUSABLE,
+    NodeAction.RESUME: PAUSABLE,
+    NodeAction.SKIP: SKIPPABLE,
+    NodeAction.OVERRIDE: SKIPPABLE | ENDED | {NodeStatus.REVIEWING},
+}
 
 
 def obey(draft: Draft, order: Asked) -> None:
@@ -28,7 +40,7 @@ def obey(draft: Draft, order: Asked) -> None:
         case RunAction.CANCEL if status not in RUN_FINAL:
             run_moves.cancel(draft)
         case RunAction.SKIP_FAILED_AND_RESUME if status not in (RunStatus.COMPLETED, RunStatus.CANCELED):
-            _skip_failed(draft)
+            _skip_failed(draft, order.by)
         case RunAction.PAUSE | RunAction.RESUME | RunAction.CANCEL | RunAction.SKIP_FAILED_AND_RESUME:
             pass
         case _:
@@ -36,23 +48,34 @@ def obey(draft: Draft, order: Asked) -> None:
 
 
 def steer(draft: Draft, order: Steered) -> None:
-    if draft.run.status is RunStatus.CANCELED:
-        return
     node = draft.nodes[order.key]
+    if (reason := _too_late(draft.run.status, node, order.action)) is not None:
+        about = {"action": order.action, "status": node.status, "reason": reason, "by": order.by}
+        draft.tell_node(NodeControlLapsed, node, node.attempt, **about)
+        return
     match order.action:
         case NodeAction.PAUSE:
-            _pause_node(draft, node, order.mode)
+            _pause_node(draft, node, order)
         case NodeAction.RESUME:
-            _resume_node(draft, node)
-        case NodeAction.SKIP if node.status in SKIPPABLE:
-            node_moves.skip(draft, node)
+            _clear(draft, node, CONTROL, order.by)
+        case NodeAction.SKIP:
+            node_moves.skip(draft, node, order.by)
             run_moves.reopen(draft)
-        case NodeAction.OVERRIDE if node.status in SKIPPABLE | ENDED:
+        case NodeAction.OVERRIDE:
             _override(draft, node, order)
-        case NodeAction.SKIP | NodeAction.OVERRIDE:
-            pass
         case _:
             assert_never(order.action)
+
+
+def _too_late(run: RunStatus, node: Node, action: NodeAction) -> str | None:
+    """Why nothing can come of the order any more."""
+    if run is RunStatus.CANCELED or (run in RUN_FINAL and action not in REOPENING):
+        return f"the run is {run} by now"
+    if node.status not in MAY_STILL[action]:
+        return f"the node is {node.status} by now"
+    if action is NodeAction.RESUME and CONTROL not in node.pause_reasons:
+        return "nobody's pause holds the node any more"
+    return None
 
 
 def _pause_run(draft: Draft, mode: ControlMode) -> None:
@@ -62,46 +85,78 @@ def _pause_run(draft: Draft, mode: ControlMode) -> None:
             node_moves.cut_off(draft, draft.nodes[key], "the run was paused")
 
 
-def _skip_failed(draft: Draft) -> None:
+def _skip_failed(draft: Draft, by: str | None) -> None:
     for node in list(draft.nodes.values()):
         if node.status is NodeStatus.FAILED:
-            node_moves.skip(draft, node)
+            node_moves.skip(draft, node, by)
     run_moves.want_no_pause(draft)
     run_moves.reopen(draft)
 
 
-def _pause_node(draft: Draft, node: Node, mode: ControlMode) -> None:
-    if draft.run.status in RUN_FINAL or node.status not in (NodeStatus.QUEUED, NodeStatus.RUNNING):
-        return
+def _pause_node(draft: Draft, node: Node, order: Steered) -> None:
     wanted = node._replace(pause_reasons=node.pause_reasons | {CONTROL})
     if node.status is NodeStatus.QUEUED:
-        node_moves.pause(draft, wanted)
-    elif mode is ControlMode.INTERRUPT:
-        node_moves.cut_off(draft, wanted, "the node was paused")
+        node_moves.pause(draft, wanted, order.by)
+    elif node.status is NodeStatus.RUNNING and order.mode is ControlMode.INTERRUPT:
+        node_moves.cut_off(draft, wanted, "the node was paused", order.by)
     elif wanted != node:
         draft.change(node, pause_reasons=wanted.pause_reasons)
 
 
-def _resume_node(draft: Draft, node: Node) -> None:
-    if CONTROL not in node.pause_reasons:
+def fund(draft: Draft, keys: Iterable[str]) -> None:
+    """There is room for their calls. Whatever else has moved one of them on meanwhile has ended its wait."""
+    for node in [draft.nodes[key] for key in keys]:
+        if BUDGET in node.pause_reasons:
+            _clear(draft, node, BUDGET)
+
+
+def _clear(draft: Draft, node: Node, reason: str, by: str | None = None) -> None:
+    node = draft.change(node, pause_reasons=node.pause_reasons - {reason})
+    if node.status is not NodeStatus.PAUSED or node.pause_reasons:
         return
-    node = draft.change(node, pause_reasons=node.pause_reasons - {CONTROL})
-    if node.status is NodeStatus.PAUSED and not node.pause_reasons:
+    draft.tell_node(NodeResumed, node, node.attempt, by=by)
+    if has_result(node):
+        results.accept(draft, node)
+    else:
         draft.move(node, NodeStatus.QUEUED)
         if node.blocked == 0:
             draft.ready.append(node.plan.key)
-        draft.tell_node(NodeResumed, node, node.attempt)
 
 
 def _override(draft: Draft, node: Node, order: Steered) -> None:
     draft.overridden.append(Overridden(node.plan, order.prompt, order.params))
     fields = [name for name, given in (("prompt", order.prompt), ("params", order.params)) if given is not None]
     draft.tell_node(NodeOverridden, node, node.attempt, fields=fields, by=order.by)
-    if node.status in ENDED:
-        node_moves.run_again(draft, node, "it was overridden")
-    elif node.status is NodeStatus.RUNNING:
-        node_moves.cut_off(draft, node, "it was overridden", **node_moves.ANEW)
-    else:
-        draft.change(node, **node_moves.ANEW)
+    _start_over(draft, node, "it was overridden")
     node_moves.make_stale(draft, node.plan.key)
     run_moves.reopen(draft)
+
+
+def run_again(draft: Draft, order: Rerun) -> None:
+    """With the critique of the verdict in force, and with what the person has to say."""
+    node, run = draft.nodes[order.key], draft.run.status
+    if run is RunStatus.CANCELED or node.status in (NodeStatus.SKIPPED, NodeStatus.CANCELED):
+        reason = f"the run is {run} by now" if run is RunStatus.CANCELED else f"the node is {node.status} by now"
+        about = {"action": "rerun", "status": node.status, "reason": reason, "by": order.by}
+        draft.tell_node(NodeControlLapsed, node, node.attempt, **about)
+        return
+    if fields := order.replaces():
+        draft.overridden.append(Overridden(node.plan, order.prompt, None, order.llm_backend, order.llm_model))
+        draft.tell_node(NodeOverridden, node, node.attempt, fields=fields, by=order.by)
+    guidance = Guidance(instructions=order.instructions, of_attempt=node.attempt, by=order.by)
+    draft.guided.append(Guided(node.plan, node.attempt + 1, guidance, on_top=False))
+    _start_over(draft, node, "a person asked for another attempt")
+    if order.keep_descendants:
+        draft.recount()
+    else:
+        node_moves.make_stale(draft, node.plan.key)
+    run_moves.reopen(draft)
+
+
+def _start_over(draft: Draft, node: Node, reason: str) -> None:
+    if node.status in ENDED or has_result(node):
+        node_moves.run_again(draft, node, reason)
+    elif node.status is NodeStatus.RUNNING:
+        node_moves.cut_off(draft, node, reason, **node_moves.ANEW)
+    else:
+        draft.change(node, **node_moves.ANEW)

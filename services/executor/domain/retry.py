@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 MAX_ATTEMPTS = 4
 MAX_LOSSES = 5  # whoever runs it dies: better a failed node than a dead fleet
-MAX_WAITS = 10  # times a node may be turned away by a provider that works for others
+MAX_WAITS = 10  # times a node may be turned away when the excuse ends some time
 FIRST_BACKOFF = 0.5  # seconds; doubles with each failure
 LONGEST_BACKOFF = 30.0
 LONGEST_RETRY_AFTER = 86_400.0
@@ -46,7 +46,7 @@ def after_failure(
     *,
     retriable: bool,
     weather: bool,
-    works_for_others: bool,
+    excuse_ends: bool,
     retry_after: float | None,
     jitter: float,
     now: datetime,
@@ -55,7 +55,7 @@ def after_failure(
 
     In bad weather without a `retry_after` the circuit says when it goes on: the node is ready at once, and is parked.
     """
-    if weather and not (works_for_others and history.waits >= MAX_WAITS):
+    if weather and not (excuse_ends and history.waits >= MAX_WAITS):
         pause = _delay(history.waits, retry_after, jitter) if retry_after is not None else timedelta()
         return RetryAt(now + pause, counted=False)
     if not retriable or history.failures + 1 >= history.max_attempts:

@@ -28,7 +28,7 @@ Spec = Mapping[str, Any]  # contracts.executor.RunNode as JSON
 
 
 class Earlier(NamedTuple):
-    """A node of the earlier run."""
+    """A node of the earlier run. One whose result a verdict holds is not completed, whatever its run has become."""
 
     id: UUID
     completed: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from contracts.executor import NodeStatus, RunStatus
+from contracts.plan import Gate
 from contracts.run_facts import (
     NodeCanceled,
     RunCanceled,
@@ -68,6 +69,8 @@ def finish(draft: Draft) -> None:
         cost_usd=usage.cost_usd,
         tokens=draft.spend.tokens,
     )
+    if any(plan.gate is not Gate.OFF for plan in draft.run.graph.plans.values()):
+        draft.leave_open()  # reviews are paid by the run as well, and not by its owner
 
 
 def fail(draft: Draft, reason: str) -> None:
@@ -95,7 +98,7 @@ def cancel(draft: Draft) -> None:
             node_moves.interrupt(draft, node, AttemptStatus.CANCELED, "the run was canceled")
         draft.move(node, NodeStatus.CANCELED, due_at=None, pause_reasons=NO_REASONS)
         draft.tell_node(NodeCanceled, node, node.attempt)
-    draft.ready.clear()
+    draft.recount()
     end(draft, RunStatus.CANCELED)
     draft.tell_run(RunCanceled)
 

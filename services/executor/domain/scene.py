@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from contracts.budgets import Shortage
 from contracts.executor import NodeStatus, RunStatus, Wanted
+from contracts.verdict import Verdict
 
 
 class Worker(NamedTuple):
@@ -49,6 +51,8 @@ class SceneNode(NamedTuple):
     asked_by: str | None
     asked_at: datetime | None
     weather: Weather | None
+    shortage: Shortage | None = None  # of money
+    verdict: Verdict | None = None  # on its result
 
 
 class Scene(NamedTuple):

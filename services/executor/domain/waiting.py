@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any, TypedDict, Unpack
 
 from contracts.executor import NodeStatus, RunStatus
 from contracts.run_control import Waiting, WaitingFor, WaitReason
+from contracts.verdict import Source
+from services.executor.domain.budget import BUDGET
+from services.executor.domain.run import VERDICT
 from services.executor.domain.run_moves import CONTROL
 from services.executor.domain.scene import Order, Scene, SceneNode, Weather, Worker
 from services.executor.domain.status import NODE_DONE, NODE_FINAL, RUN_FINAL
 
 BROKEN = frozenset({NodeStatus.FAILED, NodeStatus.CANCELED})
 SHOWN_KEYS = 5
+SHOWN_CRITIQUE = 300  # characters
 
 
 def explained(scene: Scene) -> WaitingFor:
@@ -48,7 +53,7 @@ def _paused_run(scene: Scene) -> Waiting:
     finishing = [node.key for node in scene.nodes if node.status is NodeStatus.RUNNING]
     who = f"by {scene.asked_by} " if scene.asked_by else ""
     when = f"at {_clock(scene.asked_at)} " if scene.asked_at else ""
-    state = f"; {len(finishing)} nodes finish first" if finishing else ""
+    state = f"; {_nodes(len(finishing), 'finishes', 'finish')} first" if finishing else ""
     detail = f"a pause was asked for {who}{when}".strip() + state
     return _run(scene, WaitReason.PAUSED, detail, "resume of the run", by=scene.asked_by, on=finishing)
 
@@ -71,9 +76,13 @@ def _of_a_node(scene: Scene, node: SceneNode, by_key: Mapping[str, SceneNode]) -
     if node.status is NodeStatus.PAUSED:
         return _paused(node)
     if node.status is NodeStatus.REVIEWING:
-        return _node(node, WaitReason.VERDICT, "its result is being reviewed", "a verdict")
+        release = "a verdict, or a person's order for another attempt"
+        return _node(node, WaitReason.VERDICT, "its result is being reviewed", release, until=node.due_at)
     if missing := [dep for dep in node.deps if by_key[dep].status not in NODE_DONE]:
         return _blocked(node, missing, by_key)
+    if held := _held_before(node, by_key):
+        detail = f"what it needs was made with the result of {_listed(held)}, which a verdict holds"
+        return _node(node, WaitReason.DEPENDENCY, detail, f"what releases {_listed(held)}", on=held)
     return _ready(scene, node)
 
 
@@ -88,16 +97,42 @@ def _running(scene: Scene, node: SceneNode) -> Waiting:
 
 
 def _paused(node: SceneNode) -> Waiting:
+    if VERDICT in node.pause_reasons:
+        return _rejected(node)
     if CONTROL in node.pause_reasons:
         who, when = f" by {node.asked_by}" if node.asked_by else "", node.asked_at or node.since
         detail = f"it was paused{who} at {_clock(when)}"
         return _node(node, WaitReason.PAUSED, detail, "resume or skip of the node", by=node.asked_by)
-    reason = WaitReason.VERDICT if "verdict" in node.pause_reasons else WaitReason.PAUSED
+    if BUDGET in node.pause_reasons:
+        return _short_of_money(node)
     reasons = ", ".join(node.pause_reasons)
-    return _node(node, reason, f"it is paused for: {reasons}", f"what settles: {reasons}")
+    return _node(node, WaitReason.PAUSED, f"it is paused for: {reasons}", f"what settles: {reasons}")
 
 
-def _blocked(node: SceneNode, missing: Sequence[str], by_key: Mapping[str, SceneNode]) -> Waiting:
+def _rejected(node: SceneNode) -> Waiting:
+    detail, found = "it waits for a person's verdict: no review came in time", node.verdict
+    if found is not None:
+        who = "a review" if found.source is Source.AUTO else found.reviewer or "somebody"
+        said = " ".join((found.critique or "").split())[:SHOWN_CRITIQUE]
+        detail = f"it waits for a person's verdict: {who} gave it a score of {found.score}" + (said and f": {said}")
+    if CONTROL in node.pause_reasons:
+        detail += f"; it was paused as well{f' by {node.asked_by}' if node.asked_by else ''}"
+    release = f"fluidcrew review accept|rerun {node.id}, or skip of the node"
+    return _node(node, WaitReason.VERDICT, detail, release, by=found.reviewer if found else None)
+
+
+def _short_of_money(node: SceneNode) -> Waiting:
+    short = node.shortage
+    if short is None:
+        return _node(node, WaitReason.BUDGET, "a budget did not bear its call", "the next look at its budgets")
+    name = f"{short.scope} {short.scope_id}"
+    release = f"a higher limit (fluidcrew budget set {name} USD), or room that calls under way give back"
+    if short.need_usd is None:
+        release = f"a price in LLM_PRICES and a restart, or the end of the budget (fluidcrew budget rm {name})"
+    return _node(node, WaitReason.BUDGET, short.said(), release, on=[f"{short.scope}/{short.scope_id}"])
+
+
+def _blocked(node: SceneNode, missing: list[str], by_key: Mapping[str, SceneNode]) -> Waiting:
     if broken := _broken_before(node, by_key):
         detail = f"it needs {_listed(broken)}, which failed: without somebody's order it never runs"
         return _node(node, WaitReason.FAILED_DEPENDENCY, detail, f"skip or override of {_listed(broken)}", on=broken)
@@ -116,7 +151,7 @@ def _ready(scene: Scene, node: SceneNode) -> Waiting:
         return _node(node, WaitReason.RETRY, detail, "the time of the next attempt", until=node.due_at)
     if scene.owner is None or _is_over(scene.owner, scene.now):
         return _node(node, WaitReason.EXECUTOR, "no executor holds its run", "an executor that takes the run")
-    detail = f"{_worker(scene)} runs {scene.owner.running} nodes and starts it as soon as a slot is free"
+    detail = f"{_worker(scene)} runs {_nodes(scene.owner.running)} and starts it as soon as a slot is free"
     return _node(node, WaitReason.SLOT, detail, "a free slot", on=[str(scene.owner.id)])
 
 
@@ -127,6 +162,21 @@ def _held_by_weather(node: SceneNode, weather: Weather) -> Waiting:
     return _node(
         node, WaitReason.PROVIDER, detail, release, until=weather.until, on=[f"{weather.provider}/{weather.model}"]
     )
+
+
+def _held_before(node: SceneNode, by_key: Mapping[str, SceneNode]) -> list[str]:
+    """Nodes with a result that this one stands on, and that a verdict holds; in plan order."""
+    found, seen, left = set[str](), set[str](), list(node.deps)
+    while left:
+        dep = by_key[left.pop()]
+        if dep.key in seen or dep.status is NodeStatus.SKIPPED:
+            continue
+        seen.add(dep.key)
+        if dep.status is NodeStatus.PAUSED and VERDICT in dep.pause_reasons:
+            found.add(dep.key)
+        else:
+            left.extend(dep.deps)
+    return [key for key in by_key if key in found]
 
 
 def _broken_before(node: SceneNode, by_key: Mapping[str, SceneNode]) -> list[str]:
@@ -162,52 +212,21 @@ def _ordered(scene: Scene, what: str, status: str, order: Order, node: SceneNode
     )
 
 
-def _run(
-    scene: Scene,
-    reason: WaitReason,
-    detail: str,
-    release: str,
-    *,
-    until: datetime | None = None,
-    by: str | None = None,
-    on: Sequence[str] = (),
-) -> Waiting:
-    return Waiting(
-        what="run",
-        status=scene.status,
-        reason=reason,
-        detail=detail,
-        release=release,
-        since=scene.asked_at if reason is WaitReason.PAUSED and scene.asked_at else scene.since,
-        until=until,
-        by=by,
-        on=list(on),
-    )
+class Beside(TypedDict, total=False):
+    until: datetime | None
+    by: str | None
+    on: list[str]
 
 
-def _node(
-    node: SceneNode,
-    reason: WaitReason,
-    detail: str,
-    release: str,
-    *,
-    until: datetime | None = None,
-    by: str | None = None,
-    on: Sequence[str] = (),
-) -> Waiting:
-    return Waiting(
-        what="node",
-        node_id=node.id,
-        key=node.key,
-        status=node.status,
-        reason=reason,
-        detail=detail,
-        release=release,
-        since=node.since,
-        until=until,
-        by=by,
-        on=list(on),
-    )
+def _run(scene: Scene, reason: WaitReason, detail: str, release: str, **beside: Unpack[Beside]) -> Waiting:
+    since = scene.asked_at if reason is WaitReason.PAUSED and scene.asked_at else scene.since
+    told: dict[str, Any] = {"reason": reason, "detail": detail, "release": release, **beside}
+    return Waiting(what="run", status=scene.status, since=since, **told)
+
+
+def _node(node: SceneNode, reason: WaitReason, detail: str, release: str, **beside: Unpack[Beside]) -> Waiting:
+    told: dict[str, Any] = {"reason": reason, "detail": detail, "release": release, **beside}
+    return Waiting(what="node", node_id=node.id, key=node.key, status=node.status, since=node.since, **told)
 
 
 def _is_over(owner: Worker | None, now: datetime) -> bool:
@@ -216,6 +235,10 @@ def _is_over(owner: Worker | None, now: datetime) -> bool:
 
 def _worker(scene: Scene) -> str:
     return f"worker {str(scene.owner.id)[:8]} on {scene.owner.host}" if scene.owner else "no worker"
+
+
+def _nodes(count: int, one_does: str = "", they_do: str = "") -> str:
+    return f"1 node {one_does}".rstrip() if count == 1 else f"{count} nodes {they_do}".rstrip()
 
 
 def _clock(at: datetime) -> str:

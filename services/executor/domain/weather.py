@@ -30,6 +30,7 @@ class Rules(NamedTuple):
     first_rest: float = 1.0  # of one that says "too many" and not until when; doubles as long as it says so
     longest_rest: float = 15.0
     patience: float = 45.0  # what a probe may take before the next one is let through
+    outage: float = 3600.0  # out for so long, a model is nobody's excuse for ever
     memory: float = 60.0  # closed for so long, a circuit has forgotten how long it rested
 
 
@@ -151,6 +152,12 @@ def works_for_others(tally: Tally, own: int) -> bool:
     """Who fails all the time then has a trouble of its own. `own` failures are the node's that asks."""
     others = tally.of_others(own)
     return others.calls > 0 and others.failures < ROUGH * others.calls
+
+
+def is_lasting(breaker: Breaker, seen: Seen, now: datetime, rules: Rules) -> bool:
+    """Nobody says when the model is back, and it has been out for longer than anybody waits. Who is alone before it cannot
+    be told from who breaks it."""
+    return seen.retry_after is None and now - breaker.since >= timedelta(seconds=rules.outage)
 
 
 def is_rough(tally: Tally, own: int) -> bool:

@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
+from chassis import telemetry
 from chassis.llm.call import Completion, Cost, ModelChoice, ModelFailure, Prompt, Record, Usage, estimated_tokens
+from chassis.llm.sidecar import invalid
+from chassis.llm.text import clean
 from services.executor.domain.facts import NO_EFFORT, NOTHING, Effort, Spend
 from services.executor.engine.weather.ticket import Ticket
+
+log = structlog.get_logger(__name__)
 
 Call = Completion[Any] | ModelFailure
 Sidecar = dict[str, Any]
@@ -63,7 +70,16 @@ class Account:
         self._under_way = None
         if call.record is not None:
             self._records.append(call.record)
-            self.sidecars.append(self._write(call, prompt, len(self._records)))
+            self.sidecars.append(self._sidecar(call, prompt))
+
+    def _sidecar(self, call: Call, prompt: Prompt) -> Sidecar:
+        """Whatever is wrong with the account of a call, its result is paid for and must not be lost with it."""
+        try:
+            return self._write(call, prompt, len(self._records))
+        except Exception as error:
+            log.exception("sidecar.broke")
+            telemetry.report(error)
+            return {"metadata": invalid([clean(f"it could not be written: {error!r}")])}
 
     def cut_off(self) -> None:
         """Whoever cancels a call that has left pays for it all the same."""

@@ -12,23 +12,24 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from chassis import telemetry
-from chassis.context import Context
-from chassis.llm.text import clean
-from chassis.outbox import Staged, entries_of
+from chassis.outbox import entries_of
 from chassis.postgres import Connection
 from chassis.relay import Relay
 from contracts.errors import FluidcrewError
-from contracts.message import Message
-from services.executor.domain.facts import Failed, Succeeded
+from services.executor.domain.run import ReviewRules
 from services.executor.engine import store
 from services.executor.engine.at_once import store as at_once
 from services.executor.engine.at_once.clock import Clock
 from services.executor.engine.claims import rebuilt
-from services.executor.engine.inbox import Batch, Inbox, Report
+from services.executor.engine.inbox import Batch, Inbox, is_plain
 from services.executor.engine.leases import Lease
 from services.executor.engine.owner import Owner
-from services.executor.engine.turn import Turn, is_plain
+from services.executor.engine.refused import LONGEST_PAUSE, Refusals
+from services.executor.engine.reviews import store as reviews
+from services.executor.engine.reviews.telling import complete
+from services.executor.engine.turn import Turn
 from services.executor.engine.weather import store as weather
+from services.executor.spending.waits import store as waits
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +40,6 @@ RUNS_OWNED = Gauge("executor_runs_owned", "Runs that this process moves")
 #: the database says that what we write is wrong; any other trouble it has is waited for, and costs nobody a result
 REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 SHORTEST_PAUSE = 0.05
-LONGEST_PAUSE = 1.0
 UNREADABLE_REST = 60.0  # seconds until a run that cannot be rebuilt is tried again
 
 
@@ -49,7 +49,13 @@ class Fenced(FluidcrewError):
 
 class Committer:
     def __init__(
-        self, connect: Callable[[], Awaitable[Connection]], lease: Lease, inbox: Inbox, owner: Owner, relay: Relay
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        lease: Lease,
+        inbox: Inbox,
+        owner: Owner,
+        relay: Relay,
+        review: ReviewRules,
     ) -> None:
         self._connect = connect
         self._connection: Connection | None = None
@@ -57,10 +63,13 @@ class Committer:
         self._inbox = inbox
         self._owner = owner
         self._relay = relay
+        self._review = review
         self._unclear: Turn | None = None
         self._working: Turn | None = None
         self._clock = Clock()
+        self.on_short_of_money: Callable[[], None] = lambda: None
         self._publishing: asyncio.Task[None] | None = None
+        self._refusals = Refusals(owner, self._commit, self._set_aside)
 
     async def run(self) -> None:
         """Turn after turn, for ever."""
@@ -76,7 +85,7 @@ class Committer:
         pause = SHORTEST_PAUSE
         while True:
             try:
-                return await self._act(await self._transact(batch))
+                return self._act(await self._transact(batch))
             except Fenced:
                 return await self._start_over()
             except REFUSED as error:
@@ -115,17 +124,17 @@ class Committer:
         if self._unclear is not None or fence is None or not is_plain(batch) or not owner.may_start():
             return None
         turn = self._turn(fence)
-        for report in batch.reports:
-            turn.take_in(report)
         if turn.gate is not None or (owner.wants_more and turn.free > 0):
             return None
+        for report in batch.reports:
+            turn.take_in(report)
         turn.start_ready([*owner.hungry, *turn.hungry])
         turn.let_go(batch.quiet)
         if not turn.is_plain():
             return None
-        messages = entries_of("executor", _told(turn))
+        messages = entries_of("executor", turn.messages())
         self._unclear = turn
-        saved = await at_once.save(connection, self._lease.worker, turn.number, turn.now, _moves(turn), messages)
+        saved = await at_once.save(connection, self._lease.worker, turn.number, turn.now, turn.moves(), messages)
         self._unclear = None
         if saved is None:
             self._clock.forget()  # the slow way says why
@@ -183,7 +192,7 @@ class Committer:
         by_run = {run: list(group) for run, group in groupby(nodes, key=lambda n: n["run_id"])}
         for row in rows:
             try:
-                run, brief = rebuilt(row, by_run.get(row["id"], []))
+                run, brief = rebuilt(row, by_run.get(row["id"], []), self._review)
                 turn.adopt(run, brief)
             except Exception as error:
                 log.exception("run.unreadable", run_id=str(row["id"]))
@@ -201,37 +210,40 @@ class Committer:
         turn.start_ready(runs)
 
     async def _write(self, connection: Connection, turn: Turn) -> None:
-        changes, moves = list(turn.changes.values()), _moves(turn)
+        changes, moves = list(turn.changes.values()), turn.moves()
         if changes:
-            messages = entries_of("executor", _told(turn))
+            await complete(connection, changes)
+            messages = entries_of("executor", turn.messages())
             turn.told = await at_once.save_within(connection, self._lease.worker, turn.now, moves, messages)
         if parked := [(node.plan.id, node.parked_on) for node in moves.nodes if node.parked_on]:
             await weather.save_parked(connection, parked)
         if turn.gate is not None:
             await turn.gate.settle(connection)
-        await store.save_overrides(connection, [overridden for change in changes for overridden in change.overridden])
         await store.save_efforts(connection, moves.closed)
         for late in (late for change in changes for late in change.late):
             await store.save_efforts(connection, [late])
+        await reviews.save(connection, [change.draft for change in changes])
         await store.move_outputs_to_attempts(
-            connection, [change.run.graph.plans[key].id for change in changes for key in change.requeued]
+            connection, [change.before.graph.plans[key].id for change in changes for key in change.draft.requeued]
         )
         await store.save_sidecars(connection, turn.sidecars)
+        await waits.save_waits(connection, turn.waits)
 
     # after the commit
 
-    async def _act(self, turn: Turn) -> None:
+    def _act(self, turn: Turn) -> None:
         self._owner.take_over(turn)
         if turn.gate is not None:
             turn.gate.opened()
+        if turn.waits:
+            self.on_short_of_money()
         TURNS.inc()
         RUNS_OWNED.set(len(self._owner.held))
         for change in turn.changes.values():
-            for closed in change.closed:
+            for closed in change.draft.closed:
                 ATTEMPTS.labels(closed.status).inc()
-        if turn.told:
-            if self._publishing is not None:
-                await self._publishing
+        # a bus that takes nothing must not hold up the next turn: what is not published now, the sweeper publishes
+        if turn.told and (self._publishing is None or self._publishing.done()):
             self._publishing = asyncio.create_task(self._publish(turn))
 
     async def _publish(self, turn: Turn) -> None:
@@ -245,64 +257,16 @@ class Committer:
         log.error("committer.fenced", worker=str(self._lease.worker), runs=len(self._owner.held))
         self._owner.forget_everything()
         self._clock.forget()
-        pause = SHORTEST_PAUSE
-        while True:
-            try:
-                await self._lease.register()
-                return self._inbox.look_around()
-            except store.TROUBLE as error:
-                log.warning("worker.cannot_register", error=repr(error))
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
-
-    # what cannot be stored
+        await self._lease.enter()
+        self._inbox.look_around()
 
     async def _divide(self, batch: Batch, error: Exception) -> None:
-        """Find the run that breaks the turn, and in it the report, so that it stops nobody else."""
         self._unclear = None
-        runs = self._touched(batch)
-        if len(runs) > 1:
-            log.warning("committer.divides", runs=len(runs), reports=len(batch.reports), error=repr(error))
-            middle = len(runs) // 2
-            parts = [batch.among(runs[:middle]), batch.among(runs[middle:])]
-        else:
-            parts = batch.parts()
-        for part in parts:
-            await self._commit(part)
-        if parts:
-            return
-        if batch.reports:
-            await self._condemn(batch.reports[0], error)
-        elif runs:
-            log.error("run.refused", run_id=str(runs[0]), exc_info=error)
-            telemetry.report(error, run_id=str(runs[0]))
-            await self._give_up_on(runs[0])
-        else:
-            log.error("committer.failed", batch=repr(batch), exc_info=error)
-            telemetry.report(error)
-            await asyncio.sleep(LONGEST_PAUSE)  # the next poll brings it back
-
-    def _touched(self, batch: Batch) -> list[UUID]:
-        """The runs of the turn that was refused: those of its input, and those that it claimed or let start something."""
-        hungry = [run_id for run_id in self._owner.hungry if batch.concerns(run_id)]
         changed = self._working.changes if self._working is not None else ()
-        return list(dict.fromkeys([*batch.runs(), *changed, *hungry]))
+        await self._refusals.divide(batch, changed, error)
 
-    async def _condemn(self, report: Report, error: Exception) -> None:
-        log.error("committer.cannot_store", run_id=str(report.run_id), fact=repr(report.fact)[:500], exc_info=error)
-        telemetry.report(error, run_id=str(report.run_id))
-        if isinstance(report.fact, Succeeded) or report.sidecars:
-            message = clean(f"its result could not be stored: {error}")[:2000]
-            fact = Failed(report.fact.key, report.fact.attempt, message, 0.0, retriable=False)  # type: ignore[union-attr]
-            await self._commit(Batch([Report(report.run_id, fact)], only=frozenset([report.run_id])))
-        else:
-            await self._give_up_on(report.run_id)
-
-    async def _give_up_on(self, run_id: UUID) -> None:
-        """Not even a failure can be stored: a bug. Let another process, or a later release, try."""
-        self._owner.forget(run_id)
-        connection = await self._connected()
-        await store.set_aside(connection, self._lease.worker, run_id, UNREADABLE_REST)
+    async def _set_aside(self, run_id: UUID) -> None:
+        await store.set_aside(await self._connected(), self._lease.worker, run_id, UNREADABLE_REST)
 
     # the connection
 
@@ -315,17 +279,3 @@ class Committer:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
-
-
-def _moves(turn: Turn) -> store.Moves:
-    changes = list(turn.changes.values())
-    return store.Moves(
-        nodes=[node for change in changes for node in change.nodes()],
-        opened=[(change.run, opened) for change in changes for opened in change.opened],
-        closed=[closed for change in changes for closed in change.closed],
-        runs=[(c.run, c.released, c.wake_at) for c in changes if c.touches_the_run()],
-    )
-
-
-def _told(turn: Turn) -> list[tuple[Message | Staged, Context]]:
-    return [(message, change.brief.context) for change in turn.changes.values() for message in change.messages]

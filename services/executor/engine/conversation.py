@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 from chassis.llm.call import Completion, ModelFailure, Prompt, ToolCall, ToolRound
+from chassis.llm.spending import Purse
 from contracts.errors import FluidcrewError
 from services.executor.engine.account import Account
 from services.executor.engine.tokens import TokenStream
@@ -36,6 +37,7 @@ class Talk:
     tokens: TokenStream
     account: Account
     sure: Callable[[], Awaitable[None]]
+    purse: Purse | None = None
 
     def time_left(self) -> float:
         return self.place.deadline - asyncio.get_running_loop().time()
@@ -87,6 +89,7 @@ class Conversation:
                 tools=self._toolbox.offered,
                 tools_closed=last,
                 before_sending=leave,
+                purse=talk.purse,
             )
         except ModelFailure as failure:
             talk.account.ended(failure, prompt)

@@ -12,7 +12,9 @@ import structlog
 
 from chassis.postgres import Connection, Pool
 from chassis.relay import Relay
+from services.executor.domain.run import ReviewRules
 from services.executor.engine import store
+from services.executor.engine.claims import NO_RULES
 from services.executor.engine.committer import Committer
 from services.executor.engine.inbox import Inbox
 from services.executor.engine.leases import Lease
@@ -34,6 +36,7 @@ class Limits:
     poll: float = 1.0
     quiet: float = 30.0  # a run in which nothing happens for so long is given away
     drain: float = 5.0  # what runs may finish when we shall stop
+    review: ReviewRules = NO_RULES
 
 
 class Engine:
@@ -59,7 +62,7 @@ class Engine:
             most_runs=limits.most_runs,
             others_first=limits.poll,
         )
-        self.committer = Committer(connect, self.lease, self._inbox, self.owner, relay)
+        self.committer = Committer(connect, self.lease, self._inbox, self.owner, relay, limits.review)
         doorman.on_change(self.owner.look_at_the_parked)
         self._sooner = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
@@ -88,13 +91,27 @@ class Engine:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until told to stop; a loop that breaks ends the process."""
-        await self.lease.register()
+        if not await self._entered(stop):
+            return
         self._inbox.look_around()
         async with asyncio.TaskGroup() as group:
             works = (self.lease.keep, self._poll, self.committer.run)
             self._loops = [group.create_task(work(), name=work.__qualname__) for work in works]
             await stop.wait()
             self._end_loops()
+
+    async def _entered(self, stop: asyncio.Event) -> bool:
+        """False when told to stop before the database let us in."""
+        entering, told = asyncio.ensure_future(self.lease.enter()), asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((entering, told), return_when=asyncio.FIRST_COMPLETED)
+            if not entering.done():
+                return False
+            await entering
+            return True
+        finally:
+            entering.cancel()
+            told.cancel()
 
     async def drain(self) -> None:
         """Finish or hand back what is owned; another executor may take it at once."""

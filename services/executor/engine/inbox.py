@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from services.executor.domain.facts import Fact
+from services.executor.domain.facts import NO_EFFORT, Fact, Succeeded, TimeIsUp
 
 #: facts in one transaction; more wait for the next, so that none takes long
 LARGEST_BATCH = 1000
@@ -94,3 +94,15 @@ class Inbox:
         if not self._batch:
             self._arrived.clear()
         return batch
+
+
+def is_plain(batch: Batch) -> bool:
+    """Whether it brings nothing but results without an output or an effort: those are written by statements of their own."""
+    return not (batch.ordered or batch.claim or batch.only) and all(_is_bare(report) for report in batch.reports)
+
+
+def _is_bare(report: Report) -> bool:
+    fact = report.fact
+    if isinstance(fact, Succeeded):
+        return not report.sidecars and fact.output is None and fact.effort is NO_EFFORT
+    return isinstance(fact, TimeIsUp)

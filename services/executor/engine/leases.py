@@ -16,6 +16,7 @@ from services.executor.engine import store
 
 log = structlog.get_logger(__name__)
 
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 SILENCE_BEFORE_REST = 0.7  # of the lease: without a beat for that long no new call is started
 
 
@@ -29,8 +30,19 @@ class Lease:
         self._renewed = 0.0  # monotonic, taken before the renewal was sent
         self.worker: UUID = uuid4()
 
-    async def register(self) -> None:
-        """Begin a new incarnation. What the former one owned is no longer ours."""
+    async def enter(self) -> None:
+        """Begin a new incarnation, as soon as the database lets us."""
+        pause = SHORTEST_PAUSE
+        while True:
+            try:
+                return await self._register()
+            except store.TROUBLE as error:
+                log.warning("worker.cannot_register", error=repr(error), retry_in=pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _register(self) -> None:
+        """What the former incarnation owned is no longer ours."""
         self.worker, asked = uuid4(), time.monotonic()
         await store.register_worker(self._pool, self.worker, socket.gethostname(), os.getpid(), self.seconds)
         self._renewed = asked

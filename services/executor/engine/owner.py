@@ -144,12 +144,12 @@ class Owner:
     def _take_over_run(self, run_id: UUID, change: Change, now: datetime) -> None:
         held = self.held.setdefault(run_id, Held(change.run, change.brief))
         held.run, held.quiet_since = change.run, None
-        for key in change.interrupted:
+        for key in change.draft.interrupted:
             if (task := held.tasks.pop(key, None)) is not None:
                 task.cancel()
         if change.released:
             return self.forget(run_id)
-        for opened in change.opened:
+        for opened in change.draft.opened:
             if is_current(change.run, opened.node.key, opened.number):
                 self._begin(held, opened, change.tickets.get(opened.node.key))
         if (instant := next_instant(change.run, now)) is not None:

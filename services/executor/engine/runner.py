@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -18,11 +18,14 @@ from chassis.bus import Bus
 from chassis.llm.call import Completion, ModelFailure, Prompt
 from chassis.llm.models import Models
 from chassis.llm.sidecar import sidecar_for
+from chassis.llm.spending import OverBudget, Purse
 from chassis.llm.text import clean
 from chassis.postgres import CONNECTION_LOST, Pool, server_is_away
+from contracts.budgets import Scope
 from contracts.errors import FluidcrewError, RetryLater
 from contracts.executor import RunNode
-from services.executor.domain.facts import Failed, Output, Spent, Succeeded
+from contracts.review import Guidance
+from services.executor.domain.facts import Failed, Output, Spent, Succeeded, Unfunded
 from services.executor.domain.prompt import EarlierResult, system_prompt, user_prompt
 from services.executor.domain.run import AttemptStatus, Closed, Opened, Run
 from services.executor.engine import store
@@ -34,6 +37,8 @@ from services.executor.engine.tokens import TokenStream
 from services.executor.engine.toolbox import OutOfTime, Place, Toolbox
 from services.executor.engine.weather.calls import Calls
 from services.executor.engine.weather.ticket import NO_VERDICT, Ticket
+from services.executor.spending import store as spending
+from services.executor.spending.purses import Attempt, Purses
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +77,7 @@ class Runner:
         blobs: Blobs,
         bus: Bus,
         toolbox: Toolbox,
+        purses: Purses,
         *,
         node_timeout: float,
         rounds: int,
@@ -81,6 +87,7 @@ class Runner:
         self._blobs = blobs
         self._bus = bus
         self._conversation = Conversation(calls, toolbox, rounds)
+        self._purses = purses
         self._node_timeout = node_timeout
         self._late: set[asyncio.Task[None]] = set()
 
@@ -94,6 +101,9 @@ class Runner:
                 account.cut_off()
                 self._remember(work, account)
                 raise
+            except OverBudget as failure:
+                fact = Unfunded(node.key, number, failure.shortage, account.effort())
+                return Report(work.run.id, fact, tuple(account.sidecars))
             except ModelFailure as failure:
                 return _failed(work, account, failure)
             except (NoEnd, OutOfTime, RetryLater, TimeoutError, *CONNECTION_LOST) as error:
@@ -106,14 +116,19 @@ class Runner:
                 return _failed(work, account, FluidcrewError(f"internal error: {type(error).__name__}"))
 
     async def _in_time(self, work: Work, account: Account) -> Report:
-        spec = RunNode.model_validate(await _once_there(lambda: store.spec_of(self._pool, work.attempt.node.id)))
-        prompt = Prompt(system_prompt(spec), user_prompt(work.run.title, spec, await self._earlier(work)))
+        found, budgets, told = await _once_there(lambda: spending.terms_of(self._pool, work.attempt.node.id))
+        spec = RunNode.model_validate(found)
+        guidance = Guidance.model_validate(told) if told else None
+        text = user_prompt(work.run.title, spec, await self._earlier(work), guidance)
+        prompt = Prompt(system_prompt(spec), text)
         account.ticket = ticket = self._ticket(work, spec)
         timeout = spec.timeout_s or self._node_timeout
         await _sure(work)
         try:
             async with asyncio.timeout(timeout + STAGING_SECONDS) as limit:
-                completion = await self._conversation.hold(self._talk(work, ticket, prompt, timeout, account))
+                completion = await self._conversation.hold(
+                    self._talk(work, ticket, prompt, timeout, account, self._purse(work, budgets))
+                )
                 return await self._answered(work, account, completion)
         except TimeoutError:
             if not limit.expired():
@@ -128,12 +143,21 @@ class Runner:
         ticket.earlier = node.failures + node.waits
         return ticket
 
-    def _talk(self, work: Work, ticket: Ticket, prompt: Prompt, timeout: float, account: Account) -> Talk:
+    def _purse(self, work: Work, budgets: Mapping[str, str]) -> Purse | None:
+        run, opened = work.run, work.attempt
+        accounts = [(scope, budgets[scope]) for scope in Scope if scope in budgets]
+        return self._purses.of(
+            Attempt(run.company, accounts, run.id, opened.node.id, opened.number, work.brief.context)
+        )
+
+    def _talk(
+        self, work: Work, ticket: Ticket, prompt: Prompt, timeout: float, account: Account, purse: Purse | None
+    ) -> Talk:
         run, node, number = work.run, work.attempt.node, work.attempt.number
         deadline = asyncio.get_running_loop().time() + timeout
         place = Place(run.company, run.id, node.id, number, work.brief.context, deadline)
         tokens = TokenStream(self._bus, run.company, run.id, node, number)
-        return Talk(ticket, prompt, place, tokens, account, partial(_sure, work))
+        return Talk(ticket, prompt, place, tokens, account, partial(_sure, work), purse)
 
     def _remember(self, work: Work, account: Account) -> None:
         """Calls were paid for although their attempt was canceled. It has ended: no turn would take a report."""
@@ -200,7 +224,7 @@ def _failed(work: Work, account: Account, error: Exception) -> Report:
         # who does not come to an end would not the next time, at the price of as many calls
         retriable=failure.retriable if failure else not isinstance(error, NoEnd),
         weather=verdict.weather,
-        works_for_others=verdict.works_for_others,
+        excuse_ends=verdict.excuse_ends,
         retry_after=verdict.wait,
         effort=account.effort(),
     )

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from contracts.executor import ControlMode, RunAction
 from contracts.run_control import NodeAction
-from services.executor.domain.facts import Asked, Steered
+from contracts.verdict import Verdict
+from services.executor.domain.facts import Asked, Funded, Judged, Rerun, Steered
 
 KIND: Mapping[NodeAction, str] = {action: f"node_{action}" for action in NodeAction}
 NODE_ACTION: Mapping[str, NodeAction] = {kind: action for action, kind in KIND.items()}
+#: left by nobody: a budget has room again for nodes that wait for it
+FUNDED = "nodes_funded"
+RERUN = "node_rerun"
+VERDICT = "verdict"
+BY_NOBODY = (FUNDED, VERDICT)
 
 
-def written(order: Asked | Steered) -> tuple[str, dict[str, Any]]:
+def written(order: Asked | Steered | Rerun | Judged) -> tuple[str, dict[str, Any]]:
     """Kind and payload."""
+    if isinstance(order, Judged):
+        return VERDICT, {"key": order.key, "verdict": order.verdict.model_dump(mode="json")}
+    if isinstance(order, Rerun):
+        return RERUN, asdict(order)
     if isinstance(order, Asked):
-        return order.action, {"mode": order.mode}
+        return order.action, {"mode": order.mode, "by": order.by}
     about = {"key": order.key, "mode": order.mode, "by": order.by}
     return KIND[order.action], about | {"prompt": order.prompt, "params": order.params}
 
 
-def read(kind: str, payload: Mapping[str, Any]) -> Asked | Steered:
+def read(kind: str, payload: Mapping[str, Any]) -> Asked | Steered | Rerun | Judged | Funded:
+    if kind == FUNDED:
+        return Funded(tuple(payload["keys"]))
+    if kind == VERDICT:
+        return Judged(payload["key"], Verdict.model_validate(payload["verdict"]))
+    if kind == RERUN:
+        return Rerun(**payload)
     mode = ControlMode(payload.get("mode", ControlMode.FINISH))
     if (action := NODE_ACTION.get(kind)) is None:
-        return Asked(RunAction(kind), mode)
+        return Asked(RunAction(kind), mode, payload.get("by"))
     return Steered(payload["key"], action, mode, payload.get("prompt"), payload.get("params"), payload.get("by"))

@@ -11,8 +11,7 @@ import asyncpg
 
 from chassis.postgres import CONNECTION_LOST, Connection, Pool
 from services.executor.domain.facts import Output
-from services.executor.domain.run import Closed, Node, Opened, Overridden, Run
-from services.executor.domain.status import NODE_FINAL, RUN_FINAL
+from services.executor.domain.run import Closed
 
 #: The planner's guesses about unnest() on tables it has not analysed yet are hash joins over sequential scans,
 #: 2.5 ms for a small transaction; without them a chain of no-ops took 1.8 ms per node in place of 9.5.
@@ -26,23 +25,16 @@ COMMITTER_SETTINGS = {
     "statement_timeout": "10s",
 }
 
+MOST_VERDICTS = 500  # on one run, in one turn
+
 #: the database is away, busy, full or being changed: what was to be done is done later
 TROUBLE = (*CONNECTION_LOST, TimeoutError, asyncpg.PostgresError)
 
 RUN_COLUMNS = """r.id, r.company_id, r.task_id, r.title, r.status, r.pause_reasons, r.dry_run, r.timeout, r.time_left,
-    r.deadline_at, r.error, r.context, r.started_at, r.ended_at, r.epoch"""
+    r.deadline_at, r.error, r.context, r.started_at, r.ended_at, r.epoch, r.project_id, r.gate"""
 NODE_COLUMNS = """id, run_id, key, title, role, deps, spec->>'kind' as kind, (spec->>'max_attempts')::int as max_attempts,
     status, attempt, failures, losses, waits, due_at, error, pause_reasons, parked_on, prompt_tokens, completion_tokens,
-    requests, cost_usd"""
-
-
-#: of the row `r` of runs and what it becomes, `x`; $31 are the final states
-IS_AS_WANTED = """(x.status = any($31::text[]) or r.wanted = 'pause' and x.status = 'paused'
-    or r.wanted = 'run' and x.status = 'running' and x.pause_reasons = '')"""
-#: A statement that waits for the row reads it anew, but not the signals: an order that came in meanwhile has set `wake_at`.
-HAS_NO_ORDERS = "(r.wake_at is null and not exists (select from signals s where s.run_id = r.id))"
-#: An order that makes the run go on may wait. Until its owner has read it, no other run of the task may start.
-MAY_GO_ON = f"(x.status = any($31::text[]) and x.status <> 'canceled' and not {HAS_NO_ORDERS})"
+    requests, cost_usd, spec->>'agent_id' as agent_id, verdict - 'critique' as verdict"""
 
 
 class Order(NamedTuple):
@@ -52,15 +44,6 @@ class Order(NamedTuple):
     kind: str
     payload: dict[str, Any]
     more: bool
-
-
-class Moves(NamedTuple):
-    """What a turn changes. Runs come with whether they are given away, and when they want to be claimed again then."""
-
-    nodes: list[Node]
-    opened: list[tuple[Run, Opened]]
-    closed: list[Closed]
-    runs: list[tuple[Run, bool, datetime | None]]
 
 
 class Fence(NamedTuple):
@@ -202,89 +185,24 @@ async def hold_for_orders(connection: Connection, worker: UUID, runs: Collection
 
 
 async def take_orders(connection: Connection, worker: UUID, runs: Collection[UUID]) -> list[Order]:
-    """The oldest order of each of these runs, off the table. They must be locked: by `hold_for_orders` or a claim.
+    """The oldest order of each of these runs, or all verdicts up to the first that is none, off the table and in their
+    order. The runs must be locked: by `hold_for_orders` or a claim.
 
     It is a statement of its own because its snapshot must be younger than the locks.
     """
     records = await connection.fetch(
-        """with first as (
-               select distinct on (s.run_id) s.id, s.run_id, count(*) over (partition by s.run_id) > 1 as more
-               from signals s join runs r on r.id = s.run_id
-               where s.run_id = any($1) and r.owner = $2 order by s.run_id, s.id
+        """with waiting as (
+               select s.id, row_number() over run as place, count(*) over (partition by s.run_id) as waiting,
+                      count(*) filter (where s.kind <> 'verdict') over run as others
+               from signals s join runs r on r.id = s.run_id where s.run_id = any($1) and r.owner = $2
+               window run as (partition by s.run_id order by s.id)
            )
-           delete from signals s using first where s.id = first.id returning s.run_id, s.kind, s.payload, first.more""",
-        list(runs), worker,
+           delete from signals s using waiting w
+           where s.id = w.id and (w.place = 1 or w.others = 0 and w.place <= $3)
+           returning s.run_id, s.kind, s.payload, w.waiting > w.place as more, s.id""",
+        list(runs), worker, MOST_VERDICTS,
     )  # fmt: skip
-    return [Order(*record) for record in records]
-
-
-def moving(only_if: str = "true") -> str:
-    """Nodes, attempts and runs as common table expressions of one statement: a round trip each would be half of a small
-    turn's time. Their values are those of `values_of`, and what uses them is in at_once/.
-
-    A run's `wake_at` only ever moves nearer here: an order that came in meanwhile has set it, and must not be slept over.
-    """
-    return f"""moved as (
-               update nodes n set status = x.status, attempt = x.attempt, failures = x.failures, losses = x.losses,
-                   waits = x.waits, due_at = x.due_at, error = x.error, updated_at = $2,
-                   pause_reasons = string_to_array(x.pause_reasons, E'\\n'), parked_on = null,
-                   started_at = case when x.status = 'running' then $2 else n.started_at end,
-                   ended_at = case when x.status = any($3::text[]) then $2 end
-               from unnest($4::uuid[], $5::text[], $6::int[], $7::int[], $8::int[], $9::timestamptz[], $10::text[],
-                           $11::int[], $12::text[])
-                   as x (id, status, attempt, failures, losses, due_at, error, waits, pause_reasons)
-               where n.id = x.id and {only_if}
-           ), opened as (
-               insert into attempts (node_id, number, run_id, company_id, worker_id, started_at)
-               select x.node_id, x.number, x.run_id, x.company_id, $1, $2
-               from unnest($13::uuid[], $14::int[], $15::uuid[], $16::text[]) as x (node_id, number, run_id, company_id)
-               where {only_if}
-           ), closed as (
-               update attempts a set status = x.status, error = x.error, ended_at = $2
-               from unnest($17::uuid[], $18::int[], $19::text[], $20::text[]) as x (node_id, number, status, error)
-               where a.node_id = x.node_id and a.number = x.number and {only_if}
-           ), led as (
-               update runs r set status = x.status, pause_reasons = string_to_array(x.pause_reasons, E'\\n'),
-                   error = x.error, time_left = x.time_left, deadline_at = x.deadline_at, started_at = x.started_at,
-                   ended_at = x.ended_at, owner = case when x.released then null else r.owner end,
-                   control_effective_at = case when r.control_asked_at is null or r.control_effective_at is not null
-                       then r.control_effective_at
-                       when {IS_AS_WANTED} and {HAS_NO_ORDERS} then $2 end,
-                   reopening = {MAY_GO_ON},
-                   wake_at = least(r.wake_at, x.wake_at), updated_at = $2
-               from unnest($21::uuid[], $22::text[], $23::text[], $24::text[], $25::interval[], $26::timestamptz[],
-                           $27::timestamptz[], $28::timestamptz[], $29::bool[], $30::timestamptz[])
-                   as x (id, status, pause_reasons, error, time_left, deadline_at, started_at, ended_at, released,
-                         wake_at)
-               where r.id = x.id and r.owner = $1 and {only_if}
-               returning r.id
-           )"""
-
-
-def values_of(worker: UUID, now: datetime, moves: Moves) -> tuple[Any, ...]:
-    return (
-        worker,
-        now,
-        list(NODE_FINAL),
-        *_columns([_node(node) for node in moves.nodes], 9),
-        *_columns([(o.node.id, o.number, run.id, run.company) for run, o in moves.opened], 4),
-        *_columns([(c.node.id, c.number, c.status, c.error) for c in moves.closed], 4),
-        *_columns([_run(*given) for given in moves.runs], 10),
-        list(RUN_FINAL),
-    )
-
-
-async def save_overrides(connection: Connection, overridden: Sequence[Overridden]) -> None:
-    """What the next attempts of these nodes are told: a prompt that replaces, params that are laid over."""
-    for node, prompt, params in overridden:
-        await connection.execute(
-            """update nodes set spec = spec
-                   || case when $2::text is null then '{}' else jsonb_build_object('instructions', $2::text) end
-                   || case when $3::jsonb is null then '{}'
-                           else jsonb_build_object('params', coalesce(spec->'params', '{}') || $3::jsonb) end
-               where id = $1""",
-            node.id, prompt, params,
-        )  # fmt: skip
+    return [Order(*record[:4]) for record in sorted(records, key=lambda record: record["id"])]
 
 
 async def move_outputs_to_attempts(connection: Connection, nodes: Collection[UUID]) -> None:
@@ -298,7 +216,7 @@ async def move_outputs_to_attempts(connection: Connection, nodes: Collection[UUI
                        and a.number = (select max(number) from attempts where node_id = n.id and status = 'succeeded')
                )
                update nodes set output = null, output_ref = null, output_size = null, checksum = null,
-                   duration_ms = null, reused_from = null
+                   duration_ms = null, reused_from = null, verdict = null
                where id = any($1)""",
             list(nodes),
         )
@@ -328,7 +246,7 @@ async def save_efforts(connection: Connection, closed: Iterable[Closed]) -> None
                output = coalesce(x.output, n.output), output_ref = coalesce(x.output_ref, n.output_ref),
                output_size = coalesce(x.output_size, n.output_size), checksum = coalesce(x.checksum, n.checksum)
            from x where n.id = x.node_id""",
-        *_columns([(c.node.id, c.number, *_effort(c), *_output(c.output)) for c in efforts], 13),
+        *columns([(c.node.id, c.number, *_effort(c), *_output(c.output)) for c in efforts], 13),
     )
 
 
@@ -339,7 +257,7 @@ async def save_sidecars(connection: Connection, sidecars: Sequence[Sidecar]) -> 
             """insert into sidecars (run_id, node_id, attempt, call, document)
                select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::jsonb[])
                on conflict (node_id, attempt, call) do nothing""",
-            *_columns(sidecars, 5),
+            *columns(sidecars, 5),
         )
 
 
@@ -348,34 +266,13 @@ def numbered(run: UUID, node: UUID, attempt: int, documents: Iterable[dict[str, 
     return [Sidecar(run, node, attempt, call, document) for call, document in enumerate(documents, start=1)]
 
 
-async def spec_of(pool: Pool, node: UUID) -> dict[str, Any]:
-    """contracts.executor.RunNode, as JSON."""
-    spec: dict[str, Any] = await pool.fetchval("select spec from nodes where id = $1", node)
-    return spec
-
-
 async def outputs_of(pool: Pool, run: UUID, keys: Collection[str]) -> list[asyncpg.Record]:
     """key, title, opening, size in bytes and checksum of what these nodes produced, in plan order."""
     return await pool.fetch(
         """select key, title, output, output_size, checksum from nodes
-           where run_id = $1 and key = any($2) and output is not null order by position""",
+           where run_id = $1 and key = any($2) and status = 'completed' and output is not null order by position""",
         run, list(keys),
     )  # fmt: skip
-
-
-def _node(node: Node) -> tuple[Any, ...]:
-    counts = (node.attempt, node.failures, node.losses)
-    return (node.plan.id, node.status, *counts, node.due_at, node.error, node.waits, _joined(node.pause_reasons))
-
-
-def _joined(reasons: Iterable[str]) -> str:
-    """unnest() would take arrays of arrays apart."""
-    return "\n".join(sorted(reasons))
-
-
-def _run(run: Run, released: bool, wake_at: datetime | None) -> tuple[Any, ...]:
-    clock = (run.time_left, run.deadline, run.started_at, run.ended_at)
-    return (run.id, run.status, _joined(run.pause_reasons), run.error, *clock, released, wake_at)
 
 
 def _effort(closed: Closed) -> tuple[Any, ...]:
@@ -390,6 +287,6 @@ def _output(output: Output | None) -> tuple[Any, ...]:
     return (output.text, output.ref.model_dump() if output.ref else None, output.size, output.checksum)
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> Iterable[Sequence[Any]]:
+def columns(rows: Sequence[tuple[Any, ...]], width: int) -> Iterable[Sequence[Any]]:
     """Rows as the arrays that unnest() takes."""
     return zip(*rows, strict=True) if rows else ((),) * width

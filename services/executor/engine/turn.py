@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from chassis.context import Context
 from chassis.outbox import Batch as OutboxBatch
+from chassis.outbox import Staged
 from contracts.executor import NodeStatus
-from contracts.message import Event
-from services.executor.domain.advance import advance
+from contracts.message import Message
+from services.executor.domain.advance import apply
+from services.executor.domain.budget import Wait
+from services.executor.domain.draft import Draft
 from services.executor.domain.facts import (
-    NO_EFFORT,
     Claimed,
     Fact,
     Failed,
@@ -23,17 +26,16 @@ from services.executor.domain.facts import (
     Spent,
     Started,
     Succeeded,
-    TimeIsUp,
+    Unfunded,
     WeatherChanged,
 )
+from services.executor.domain.graph import Plan
 from services.executor.domain.run import (
     AttemptStatus,
     Closed,
+    Course,
     Node,
-    Opened,
-    Overridden,
     Run,
-    Step,
     is_current,
     is_parked,
     next_instant,
@@ -41,8 +43,9 @@ from services.executor.domain.run import (
 )
 from services.executor.domain.status import RUN_FINAL
 from services.executor.engine import signals
+from services.executor.engine.at_once.store import Moves
 from services.executor.engine.claims import Brief
-from services.executor.engine.inbox import Batch, Report
+from services.executor.engine.inbox import Report
 from services.executor.engine.store import Fence, Order, Sidecar, numbered
 from services.executor.engine.weather.gate import Full, Gate, Shut
 from services.executor.engine.weather.ticket import Ticket
@@ -58,36 +61,53 @@ class Held:
     quiet_since: float | None = None  # on the event loop's clock
 
 
-@dataclass(slots=True)
 class Change:
-    """One run in this turn."""
+    """One run in this turn: `draft` has what became of it, and what is told."""
 
-    brief: Brief
-    before: Run
-    run: Run
-    messages: list[Event] = field(default_factory=list)
-    moved: dict[str, None] = field(default_factory=dict)
-    opened: list[Opened] = field(default_factory=list)
-    closed: list[Closed] = field(default_factory=list)
-    interrupted: list[str] = field(default_factory=list)
-    requeued: list[str] = field(default_factory=list)
-    overridden: list[Overridden] = field(default_factory=list)
-    tickets: dict[str, Ticket] = field(default_factory=dict)  # in bad weather, of nodes that start
-    late: list[Closed] = field(default_factory=list)  # what was paid for attempts that had been cut off already
-    ordered: bool = False
-    released: bool = False
-    wake_at: datetime | None = None  # when it is released: who looks at it next, and when
+    def __init__(self, brief: Brief, before: Run, now: datetime) -> None:
+        self.brief = brief
+        self.before = before
+        self.draft = Draft(before, now)
+        self.tickets: dict[str, Ticket] = {}  # in bad weather, of nodes that start
+        self.late: list[Closed] = []  # what was paid for attempts that had been cut off already
+        self.ordered = False
+        self.released = False
+        self.wake_at: datetime | None = None  # when it is released: who looks at it next, and when
+        self._run: Run | None = before
+
+    @property
+    def run(self) -> Run:
+        if self._run is None:
+            self._run = self.draft.outcome()
+        return self._run
+
+    def apply(self, fact: Fact) -> list[str]:
+        """The keys of nodes that moved."""
+        before = len(self.draft.moved)
+        apply(self.draft, fact)
+        self._run = None
+        return self.draft.moved[before:]
+
+    def walks(self, node: Plan) -> bool:
+        """Nobody works on it."""
+        return node.key in self.brief.walked
+
+    def walked(self) -> Iterable[Closed]:
+        """Who had begun one that is lost is not known any more."""
+        return (c for c in self.draft.closed if self.walks(c.node) and c.status is not AttemptStatus.LOST)
 
     def nodes(self) -> Iterable[Node]:
-        return (self.run.nodes[key] for key in self.moved)
+        return (self.draft.nodes[key] for key in dict.fromkeys(self.draft.moved))
 
     def is_plain(self) -> bool:
         """Whether its nodes, attempts, run and messages are all there is to write."""
-        return not (self.late or self.requeued or self.overridden or any(node.parked_on for node in self.nodes()))
+        draft = self.draft
+        special = self.late or draft.requeued or draft.overridden or draft.judged or draft.guided or draft.incomplete
+        return not (special or any(node.parked_on for node in self.nodes()))
 
     def touches_the_run(self) -> bool:
         """Whether the run's own row is to be written."""
-        old, new = self.before, self.run
+        old, new = self.before, self.draft.run
         return (
             self.released
             or self.ordered
@@ -108,64 +128,74 @@ class Turn:
         self.changes: dict[UUID, Change] = {}
         self.hungry: dict[UUID, None] = {}
         self.sidecars: list[Sidecar] = []
+        self.waits: list[Wait] = []  # for money
         self.told: list[OutboxBatch] = []  # written, to be published after the commit
         self.ordered_again: set[UUID] = set()
         self.more_to_claim: bool | None = None  # None: not asked
         self._held = held
 
     def is_plain(self) -> bool:
-        """Whether `store.Moves` and the messages are all there is to write."""
-        return not self.sidecars and all(change.is_plain() for change in self.changes.values())
+        """Whether `Moves` and the messages are all there is to write."""
+        return not (self.sidecars or self.waits) and all(change.is_plain() for change in self.changes.values())
+
+    def moves(self) -> Moves:
+        changes = list(self.changes.values())
+        return Moves(
+            nodes=[node for c in changes for node in c.nodes()],
+            opened=[(c.before, opened) for c in changes for opened in c.draft.opened if not c.walks(opened.node)],
+            closed=[closed for c in changes for closed in c.draft.closed if not c.walks(closed.node)],
+            walked=[(c.before, closed) for c in changes for closed in c.walked()],
+            runs=[(c.run, c.released, c.wake_at) for c in changes if c.touches_the_run()],
+        )
+
+    def messages(self) -> list[tuple[Message | Staged, Context]]:
+        return [
+            (message, change.brief.context) for change in self.changes.values() for message in change.draft.messages
+        ]
 
     def owns(self, run_id: UUID) -> bool:
         return run_id in self.changes or run_id in self._held
 
-    def apply(self, run_id: UUID, fact: Fact) -> Step:
-        change = self._change(run_id)
-        step = advance(change.run, fact, self.now)
-        change.run = step.run
-        change.messages += step.messages
-        change.moved |= dict.fromkeys(step.moved)
-        change.opened += step.opened
-        change.closed += step.closed
-        change.interrupted += step.interrupted
-        change.requeued += step.requeued
-        change.overridden += step.overridden
+    def apply(self, run_id: UUID, fact: Fact) -> list[str]:
+        """The keys of nodes that moved."""
         self.hungry[run_id] = None
-        return step
+        return self._change(run_id).apply(fact)
 
     def take_in(self, report: Report) -> None:
         """Reports about runs that were given away meanwhile are void: their attempts are somebody else's now."""
         if not self.owns(report.run_id):
             return
         fact = report.fact
-        if isinstance(fact, Succeeded | Failed):
+        if isinstance(fact, Succeeded | Failed | Unfunded):
             self._book(report, fact)
         self.apply(report.run_id, fact)
         if isinstance(fact, HandedBack):
             self._release(report.run_id, self.now)
 
-    def _book(self, report: Report, fact: Succeeded | Failed) -> None:
+    def _book(self, report: Report, fact: Succeeded | Failed | Unfunded) -> None:
         """Whatever becomes of an attempt, its calls are accounted for."""
         change = self._change(report.run_id)
-        node = change.run.graph.plans[fact.key]
+        node = change.before.graph.plans[fact.key]
         if report.sidecars:
             self.sidecars += numbered(report.run_id, node.id, fact.attempt, report.sidecars)
-        if fact.effort.spend.requests and not is_current(change.run, fact.key, fact.attempt):
+        if fact.effort.spend.requests and not is_current(change.draft, fact.key, fact.attempt):
             change.late.append(Closed(node, fact.attempt, AttemptStatus.CANCELED, effort=fact.effort))
             self.apply(report.run_id, Spent(fact.effort.spend))
+        if isinstance(fact, Unfunded) and is_current(change.draft, fact.key, fact.attempt):
+            self.waits.append(Wait(node.id, report.run_id, change.before.company, fact.shortage))
 
     def obey(self, orders: Collection[Order]) -> None:
-        """One order for each run and turn: the rows of a run and its nodes make one legal move in a transaction."""
+        """One order for each run and turn: the rows of a run and its nodes make one legal move in a transaction. Of verdicts
+        there may be many: wherever a number of them leads, one move leads there as well."""
         for order in orders:
-            step = self.apply(order.run_id, signals.read(order.kind, order.payload))
+            moved = self.apply(order.run_id, signals.read(order.kind, order.payload))
             change = self._change(order.run_id)
             change.ordered = True
-            if order.more or any(_starts_over(change, key) for key in step.moved):
+            if order.more or any(_starts_over(change, key) for key in moved):
                 self.ordered_again.add(order.run_id)
 
     def adopt(self, run: Run, brief: Brief) -> None:
-        self.changes[run.id] = Change(brief, run, run)
+        self.changes[run.id] = Change(brief, run, self.now)
         self.apply(run.id, Claimed())
         if is_parked(run):
             self.apply(run.id, WeatherChanged())  # while nobody held it, perhaps
@@ -173,7 +203,7 @@ class Turn:
     def callers(self, runs: Iterable[UUID]) -> dict[UUID, Sequence[str]]:
         """The runs among these in which something may start, with the nodes that are ready."""
         found = [run_id for run_id in dict.fromkeys(runs) if self.owns(run_id) and run_id not in self.ordered_again]
-        return {run_id: self._run(run_id).ready for run_id in found if startable(self._run(run_id), self.now)}
+        return {run_id: [*self._course(run_id).ready] for run_id in found if startable(self._course(run_id), self.now)}
 
     def start_ready(self, runs: Iterable[UUID]) -> None:
         """Round robin: one node of each run that has something to start, until nothing is left or no slot is free."""
@@ -183,7 +213,7 @@ class Turn:
         full: dict[UUID, set[str]] = {}  # nodes for which there is no room right now
         while queue:
             run_id = queue.popleft()
-            key = startable(self._run(run_id), self.now, full.get(run_id, ()))
+            key = startable(self._course(run_id), self.now, full.get(run_id, ()))
             if key is None:
                 continue
             if key not in self._brief(run_id).walked:
@@ -215,7 +245,7 @@ class Turn:
     def let_go(self, quiet: Iterable[UUID]) -> None:
         """Give away what is over, and those of `quiet` in which still nothing happens."""
         for run_id, change in list(self.changes.items()):
-            if change.run.status in RUN_FINAL and run_id not in self.ordered_again and not change.released:
+            if change.draft.status in RUN_FINAL and run_id not in self.ordered_again and not change.released:
                 self._release(run_id, None)
         for run_id in quiet:
             if run_id in self._held and run_id not in self.changes and not self._held[run_id].run.running:
@@ -229,11 +259,11 @@ class Turn:
     def _change(self, run_id: UUID) -> Change:
         if run_id not in self.changes:
             held = self._held[run_id]
-            self.changes[run_id] = Change(held.brief, held.run, held.run)
+            self.changes[run_id] = Change(held.brief, held.run, self.now)
         return self.changes[run_id]
 
-    def _run(self, run_id: UUID) -> Run:
-        return self.changes[run_id].run if run_id in self.changes else self._held[run_id].run
+    def _course(self, run_id: UUID) -> Course:
+        return self.changes[run_id].draft if run_id in self.changes else self._held[run_id].run
 
     def _brief(self, run_id: UUID) -> Brief:
         return self.changes[run_id].brief if run_id in self.changes else self._held[run_id].brief
@@ -242,16 +272,4 @@ class Turn:
 def _starts_over(change: Change, key: str) -> bool:
     """It may start with the next turn: from where it was no move leads to running."""
     before = change.before.nodes[key].status
-    return change.run.nodes[key].status is NodeStatus.QUEUED and before not in (NodeStatus.QUEUED, NodeStatus.RUNNING)
-
-
-def is_plain(batch: Batch) -> bool:
-    """Whether it brings nothing but results without an output or an effort: those are written by statements of their own."""
-    return not (batch.ordered or batch.claim or batch.only) and all(_is_bare(report) for report in batch.reports)
-
-
-def _is_bare(report: Report) -> bool:
-    fact = report.fact
-    if isinstance(fact, Succeeded):
-        return not report.sidecars and fact.output is None and fact.effort is NO_EFFORT
-    return isinstance(fact, TimeIsUp)
+    return change.draft.nodes[key].status is NodeStatus.QUEUED and before not in (NodeStatus.QUEUED, NodeStatus.RUNNING)

@@ -8,11 +8,14 @@ from uuid import UUID
 import asyncpg
 
 from chassis.postgres import Connection
+from contracts.budgets import Shortage
 from contracts.errors import Code, Rejection
 from contracts.executor import NodeStatus, RunStatus, Wanted
 from contracts.run_control import Runtime
+from contracts.verdict import Verdict
 from services.executor.domain.facts import money
 from services.executor.domain.scene import Order, Scene, SceneNode, Weather, Worker
+from services.executor.engine import signals
 
 
 async def scene(connection: Connection, company: str, run_id: UUID) -> Scene:
@@ -46,10 +49,14 @@ async def scene(connection: Connection, company: str, run_id: UUID) -> Scene:
 async def _nodes(connection: Connection, run_id: UUID) -> list[Any]:
     return await connection.fetch(
         """select n.id, n.key, n.status, n.deps, n.attempt, n.error, n.updated_at, n.pause_reasons,
-                  n.control_by, n.control_asked_at, c.provider, c.model, c.reason, coalesce(c.until, c.probe_until) as until,
+                  n.control_by, n.control_asked_at, n.verdict,
+                  c.provider, c.model, c.reason, coalesce(c.until, c.probe_until) as until,
+                  w.scope, w.scope_id, w.need_usd, w.model as short_of, w.note, b.limit_usd, b.spent_usd, b.reserved_usd,
                   case when n.parked_on is null or c.provider is not null then n.due_at end as due_at
            from nodes n left join circuits c
                 on c.provider || '/' || c.model = n.parked_on and c.state <> 'closed' and n.status = 'queued'
+                left join budget_waits w on w.node_id = n.id and n.status = 'paused'
+                left join budgets b on (b.company_id, b.scope, b.scope_id) = (w.company_id, w.scope, w.scope_id)
            where n.run_id = $1 order by n.position""",
         run_id,
     )
@@ -58,8 +65,9 @@ async def _nodes(connection: Connection, run_id: UUID) -> list[Any]:
 async def _orders(connection: Connection, run_id: UUID) -> list[Any]:
     return await connection.fetch(
         """select s.kind, s.payload->>'key' as key, s.created_at, coalesce(s.payload->>'by', r.control_by) as by
-           from signals s join runs r on r.id = s.run_id where s.run_id = $1 order by s.id""",
+           from signals s join runs r on r.id = s.run_id where s.run_id = $1 and s.kind <> all($2) order by s.id""",
         run_id,
+        list(signals.BY_NOBODY),
     )
 
 
@@ -115,7 +123,18 @@ def _node(row: asyncpg.Record) -> SceneNode:
         row["control_by"],
         row["control_asked_at"],
         weather,
+        _shortage(row),
+        Verdict.model_validate(row["verdict"]) if row["verdict"] else None,
     )
+
+
+def _shortage(row: asyncpg.Record) -> Shortage | None:
+    """None also when its budget has been removed meanwhile."""
+    if row["limit_usd"] is None:
+        return None
+    sums = {name: money(row[name]) for name in ("limit_usd", "spent_usd", "reserved_usd", "need_usd")}
+    about = {"scope": row["scope"], "scope_id": row["scope_id"], "model": row["short_of"], "note": row["note"]}
+    return Shortage.model_validate(about | sums)
 
 
 def _order(row: asyncpg.Record) -> Order:

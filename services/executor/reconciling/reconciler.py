@@ -12,6 +12,7 @@ import structlog
 
 from chassis.bus import Bus
 from chassis.context import Context
+from chassis.pausing import happens_within
 from chassis.postgres import CONNECTION_LOST, Pool
 from chassis.telemetry import RECONCILED
 from chassis.unit_of_work import UnitOfWork
@@ -25,8 +26,8 @@ log = structlog.get_logger(__name__)
 
 LOCK = "select pg_try_advisory_lock(hashtext('executor.reconciler'))"
 MOST_AT_ONCE = 200
-STRETCH = 5_000  # attempts in one pass
-FIRST = (UUID(int=0), 0)
+STRETCH = 5_000  # nodes in one pass
+FIRST = UUID(int=0)
 LOOKS_PER_SILENCE = 10
 
 DETAIL: Mapping[Kind, str] = {
@@ -59,11 +60,7 @@ class Reconciler:
                 log.warning("reconciler.database_gone", error=repr(error))
             except Exception:  # what mends must not end the process: the next look tries again
                 log.exception("reconciler.look_failed")
-            try:
-                async with asyncio.timeout(self._every):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await happens_within(self._every, stop)
 
     async def look(self) -> None:
         """One pass, unless another executor is at it."""

@@ -41,8 +41,14 @@ ORDERED = "exists (select from signals s where s.run_id = r.id)"
 ALL_FINAL = """not exists (select from nodes n
     where n.run_id = r.id and n.status not in ('completed', 'failed', 'skipped', 'canceled'))"""
 HELD = "exists (select from nodes n where n.run_id = r.id and n.status in ('paused', 'reviewing'))"
-READY = """exists (select from nodes n where n.run_id = r.id and n.status = 'queued' and not exists (
-    select from nodes d where d.run_id = r.id and d.key = any(n.deps) and d.status not in ('completed', 'skipped')))"""
+#: what stands on a result that a verdict holds waits as well; a skipped node passes nothing on
+SHADED = """(with recursive shaded as (
+        select h.key from nodes h where h.run_id = r.id and h.status = 'paused' and 'verdict' = any(h.pause_reasons)
+        union select s.key from shaded join nodes s on s.run_id = r.id and shaded.key = any(s.deps) and s.status <> 'skipped'
+    ) select key from shaded)"""
+READY = f"""exists (select from nodes n where n.run_id = r.id and n.status = 'queued' and n.key not in {SHADED}
+    and not exists (select from nodes d
+        where d.run_id = r.id and d.key = any(n.deps) and d.status not in ('completed', 'skipped')))"""
 BUSY = "exists (select from nodes n where n.run_id = r.id and n.status = 'running')"
 #: nobody looks at it, and rightly: only people can move it on
 RESTS = f"""not {ORDERED} and r.wanted <> 'cancel' and r.deadline_at is null and not {BUSY}
@@ -62,10 +68,11 @@ FIND: Mapping[Kind, str] = {
         and (r.wanted <> 'run' or r.owner is null and r.wake_at is null)""",
     Kind.ATTEMPT_LEFT: f"""from attempts a join nodes n on n.id = a.node_id join runs r on r.id = a.run_id
         where {LEFT}""",
-    Kind.NODE_LEFT: f"""from attempts a join nodes n on n.id = a.node_id join runs r on r.id = a.run_id
-        where {FINAL} and n.status = 'running' and n.attempt = a.number""",
+    Kind.NODE_LEFT: f"from nodes n join runs r on r.id = n.run_id where {FINAL} and n.status = 'running'",
 }
-WALKED = frozenset({Kind.ATTEMPT_LEFT, Kind.NODE_LEFT})  # what has no index: searched a stretch at a time
+END = UUID(int=2**128 - 1)
+#: what has no index is searched a stretch of nodes at a time, each by the column whose index leads through it
+WALKED: Mapping[Kind, str] = {Kind.ATTEMPT_LEFT: "a.node_id", Kind.NODE_LEFT: "n.id"}
 
 MEND: Mapping[Kind, str] = {
     Kind.OWNER_GONE: "update runs set owner = null, wake_at = clock_timestamp() where id = $1",
@@ -90,24 +97,18 @@ async def faults(connection: Connection, kind: Kind, most: int) -> list[Fault]:
     return [Fault(row["id"], kind) for row in rows]
 
 
-async def stretch_end(connection: Connection, after: tuple[UUID, int], length: int) -> tuple[UUID, int] | None:
-    """The last of the `length` attempts that follow; None when there are no more than that."""
-    row = await connection.fetchrow(
-        """select node_id, number from attempts where (node_id, number) > ($1, $2)
-           order by node_id, number offset $3 limit 1""",
-        *after, length - 1,
-    )  # fmt: skip
-    return (row["node_id"], row["number"]) if row else None
+async def stretch_end(connection: Connection, after: UUID, length: int) -> UUID | None:
+    """The last of the `length` nodes that follow; None when there are no more than that."""
+    last: UUID | None = await connection.fetchval(
+        "select id from nodes where id > $1 order by id offset $2 limit 1", after, length - 1
+    )
+    return last
 
 
-async def faults_in_stretch(
-    connection: Connection, kind: Kind, after: tuple[UUID, int], last: tuple[UUID, int] | None
-) -> list[Fault]:
+async def faults_in_stretch(connection: Connection, kind: Kind, after: UUID, last: UUID | None) -> list[Fault]:
     rows = await connection.fetch(
-        f"""select distinct r.id {FIND[kind]} and (a.node_id, a.number) > ($1, $2)
-            and ($3::uuid is null or (a.node_id, a.number) <= ($3, $4))""",
-        *after, *(last or (None, None)),
-    )  # fmt: skip
+        f"select distinct r.id {FIND[kind]} and {WALKED[kind]} > $1 and {WALKED[kind]} <= $2", after, last or END
+    )
     return [Fault(row["id"], kind) for row in rows]
 
 

@@ -11,7 +11,6 @@ from uuid import UUID
 from chassis.context import Context
 from chassis.postgres import Connection
 from contracts.executor import StartRun
-from contracts.plan import Gate
 from services.executor.domain.reuse import Earlier, Spec
 
 
@@ -31,7 +30,7 @@ async def insert_run(connection: Connection, request: StartRun, context: Context
            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14, clock_timestamp())
            on conflict do nothing returning true""",
         request.run_id, request.company, request.project, request.task_id, request.plan_id, request.plan_version,
-        request.title, request.gate or Gate.OFF, request.dry_run, request.meta, timeout, asdict(context),
+        request.title, request.gate, request.dry_run, request.meta, timeout, asdict(context),
         context.request_id, request.reuse_run_id,
     )  # fmt: skip
     return bool(inserted)
@@ -79,6 +78,8 @@ async def earlier_run(connection: Connection, company: str, run_id: UUID) -> Ear
 
 async def results_of(connection: Connection, run_id: UUID) -> Sequence[Earlier]:
     rows: list[Any] = await connection.fetch(
-        "select id, status = 'completed' as completed, checksum, spec from nodes where run_id = $1", run_id
+        """select id, checksum, spec, status = 'completed' and verdict->>'effect' is distinct from 'hold' as completed
+           from nodes where run_id = $1""",
+        run_id,
     )
     return [Earlier(**row) for row in rows]

@@ -6,25 +6,29 @@ from uuid import UUID
 
 from chassis.bus import Bus
 from chassis.context import Context
+from chassis.llm.call import ModelFailure
+from chassis.llm.models import Models
 from chassis.postgres import Connection
 from chassis.unit_of_work import Tx, UnitOfWork
 from contracts.errors import Code, Rejection
 from contracts.executor import ControlMode, ControlRun, NodeStatus, RunAction, RunControlled, Wanted
+from contracts.review import NodeRerun, RerunNode
 from contracts.run_control import ControlNode, NodeAction, NodeControlled
-from contracts.run_facts import RunControlAsked
-from services.executor.domain.control import ASKED_FOR, WANTS, NodeStanding, judge, judge_node
-from services.executor.domain.facts import Asked, Steered
+from contracts.run_facts import NodeControlAsked, NodeRerunAsked, RunControlAsked
+from services.executor.domain.control import ASKED_FOR, WANTS, NodeStanding, judge, judge_node, judge_rerun
+from services.executor.domain.facts import Asked, Rerun, Steered
 from services.executor.domain.status import RUN_FINAL
 from services.executor.starting.store import active_run
 from services.executor.steering import store
-from services.executor.steering.store import Met, TaskIsTaken
+from services.executor.steering.store import Met, MetNode, TaskIsTaken
 from services.executor.store import control_of
 
 
 class Steering:
-    def __init__(self, uow: UnitOfWork, bus: Bus) -> None:
+    def __init__(self, uow: UnitOfWork, bus: Bus, models: Models) -> None:
         self._uow = uow
         self._bus = bus
+        self._models = models
 
     async def control_run(self, request: ControlRun, context: Context) -> RunControlled:
         """Raises Rejection(not_found), (illegal_state), (nothing_to_skip) or (run_active)."""
@@ -34,7 +38,7 @@ class Steering:
             if judge(action, request.mode, run.standing):
                 if run.standing.state in RUN_FINAL:
                     await _reopen(tx.conn, run)
-                await store.leave(tx.conn, run.id, Asked(action, request.mode))
+                await store.leave(tx.conn, run.id, Asked(action, request.mode, request.by))
                 await store.note_wish(tx.conn, run.id, WANTS[action], request.mode, request.by)
                 tx.publish(_asked(run, request))
                 self._ring_after(tx, run.id)
@@ -53,33 +57,64 @@ class Steering:
         action = request.action
         _check(request)
         async with self._uow.order(request, context) as tx:
-            run_id = await store.run_of(tx.conn, request.company, request.node_id)
-            if run_id is None:
-                raise Rejection(Code.NOT_FOUND, f"there is no node {request.node_id}")
-            run = await _locked(tx.conn, request.company, run_id)
-            key, actual, waiting = await store.node_of(tx.conn, request.node_id)
-            expected = _foreseen(run, actual).ordered(waiting)
+            run, node = await _met(tx.conn, request.company, request.node_id)
+            expected = _foreseen(run, node.standing).ordered(node.waiting)
             reopened = False
             if judge_node(action, request.mode, run.standing, expected):
-                reopened = await self._leave(tx, run, key, request)
+                order = Steered(node.key, action, request.mode, request.prompt, request.params, request.by)
+                reopened = await self._leave(tx, run, request, order)
+                tx.publish(_node_asked(run, node, request))
             return tx.answer(
                 NodeControlled(
                     node_id=request.node_id,
                     run_id=run.id,
                     status_after=_asked_for(action, expected),
-                    actual=actual.status,
+                    actual=node.standing.status,
                     sidecar_updated=action is NodeAction.OVERRIDE,
                     reopened=reopened,
                 )
             )
 
-    async def _leave(self, tx: Tx, run: Met, key: str, request: ControlNode) -> bool:
+    async def rerun_node(self, request: RerunNode, context: Context) -> NodeRerun:
+        """Raises Rejection(not_found), (invalid), (illegal_state) or (run_active)."""
+        async with self._uow.order(request, context) as tx:
+            run, node = await _met(tx.conn, request.company, request.node_id)
+            expected = _foreseen(run, node.standing).ordered(node.waiting)
+            judge_rerun(run.standing, expected)
+            order = self._another_attempt(node, request)
+            reopened = await self._leave(tx, run, request, order)
+            tx.publish(_rerun_asked(run, node, request))
+            return tx.answer(
+                NodeRerun(
+                    node_id=request.node_id,
+                    run_id=run.id,
+                    status_after=expected.run_again().status,
+                    actual=node.standing.status,
+                    attempt=node.attempt + 1,
+                    reopened=reopened,
+                )
+            )
+
+    def _another_attempt(self, node: MetNode, request: RerunNode) -> Rerun:
+        backend, model = request.llm_backend, request.llm_model
+        if backend is not None or model is not None:
+            try:  # another backend has models of its own
+                choice = self._models.choose(
+                    backend or node.llm_backend, model or (None if backend else node.llm_model)
+                )
+            except ModelFailure as failure:
+                errors = [{"loc": ["llm_backend"], "msg": str(failure)}]
+                raise Rejection(Code.INVALID, str(failure), errors=errors) from None
+            backend, model = choice.provider, choice.model
+        instructions, keep = request.instructions, request.keep_descendants
+        return Rerun(node.key, instructions, request.prompt, backend, model, keep, request.by)
+
+    async def _leave(self, tx: Tx, run: Met, request: ControlNode | RerunNode, order: Steered | Rerun) -> bool:
         """Returns whether the run had ended and goes on."""
         reopens = run.standing.state in RUN_FINAL
         if reopens:
             await _reopen(tx.conn, run)
             await store.note_wish(tx.conn, run.id, Wanted.RUN, ControlMode.FINISH, request.by)
-        order = Steered(key, request.action, request.mode, request.prompt, request.params, request.by)
         await store.leave(tx.conn, run.id, order)
         await store.note_node_order(tx.conn, request.node_id, request.by)
         self._ring_after(tx, run.id)
@@ -87,6 +122,15 @@ class Steering:
 
     def _ring_after(self, tx: Tx, run_id: UUID) -> None:
         tx.after_commit(lambda: self._bus.ring("run", str(run_id).encode()))
+
+
+async def _met(connection: Connection, company: str, node_id: UUID) -> tuple[Met, MetNode]:
+    """The run is locked."""
+    run_id = await store.run_of(connection, company, node_id)
+    if run_id is None:
+        raise Rejection(Code.NOT_FOUND, f"there is no node {node_id}")
+    run = await _locked(connection, company, run_id)
+    return run, await store.node_of(connection, node_id)
 
 
 async def _locked(connection: Connection, company: str, run_id: UUID) -> Met:
@@ -114,6 +158,33 @@ def _asked(run: Met, request: ControlRun) -> RunControlAsked:
         title=run.title,
         action=request.action,
         mode=request.mode,
+        by=request.by,
+    )
+
+
+def _node_asked(run: Met, node: MetNode, request: ControlNode) -> NodeControlAsked:
+    return NodeControlAsked(
+        company=run.company,
+        run_id=run.id,
+        node_id=request.node_id,
+        key=node.key,
+        attempt=node.attempt,
+        action=request.action,
+        mode=request.mode,
+        by=request.by,
+    )
+
+
+def _rerun_asked(run: Met, node: MetNode, request: RerunNode) -> NodeRerunAsked:
+    fields = ("prompt", "instructions", "llm_backend", "llm_model")
+    return NodeRerunAsked(
+        company=run.company,
+        run_id=run.id,
+        node_id=request.node_id,
+        key=node.key,
+        attempt=node.attempt,
+        fields=[name for name in fields if getattr(request, name) is not None],
+        keep_descendants=request.keep_descendants,
         by=request.by,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -13,7 +13,8 @@ from contracts.errors import FluidcrewError
 from contracts.executor import ControlMode, NodeStatus, RunAction, RunStatus, Wanted
 from contracts.run_control import NodeAction
 from services.executor.domain.control import NodeStanding, Standing
-from services.executor.domain.facts import Asked, Steered
+from services.executor.domain.facts import Asked, Judged, Rerun, Steered
+from services.executor.domain.run import VERDICT
 from services.executor.engine import signals
 
 
@@ -32,8 +33,22 @@ class Met(NamedTuple):
     failed: Sequence[str]  # keys of nodes
 
 
+class MetNode(NamedTuple):
+    """The node that an order meets. `waiting` are the orders to it that its owner has not seen, oldest first."""
+
+    key: str
+    attempt: int
+    standing: NodeStanding
+    waiting: Sequence[NodeAction | Literal["rerun"]]
+    llm_backend: str | None
+    llm_model: str | None
+
+
 async def lock_run(connection: Connection, company: str, run_id: UUID) -> Met | None:
-    """Nobody else gives the run an order, and its owner takes none, until this transaction ends."""
+    """Nobody else gives the run an order, and its owner takes none, until this transaction ends.
+
+    Its story comes next, before any node: a turn of its owner that leaves the run's row alone takes them in this order.
+    """
     row = await connection.fetchrow(
         """select task_id, title, status, wanted, control_mode, reopening,
                   control_asked_at is null or control_effective_at is not null as effective
@@ -42,11 +57,13 @@ async def lock_run(connection: Connection, company: str, run_id: UUID) -> Met | 
     )  # fmt: skip
     if row is None:
         return None
+    await connection.execute("select from stories where story = $1 for update", str(run_id))
     # a statement of its own: its snapshot must be younger than the lock
     others = await connection.fetchrow(
         """select array(select key from nodes where run_id = $1 and status = 'failed' order by position) as failed,
-                  array(select kind from signals where run_id = $1) as waiting""",
+                  array(select kind from signals where run_id = $1 and kind = any($2)) as waiting""",
         run_id,
+        list(RunAction),
     )
     assert others is not None, "a select without from has a row"
     standing = Standing(
@@ -56,7 +73,7 @@ async def lock_run(connection: Connection, company: str, run_id: UUID) -> Met | 
         row["effective"],
         row["reopening"],
         len(others["failed"]),
-        frozenset(RunAction(kind) for kind in others["waiting"] if kind not in signals.NODE_ACTION),
+        frozenset(RunAction(kind) for kind in others["waiting"]),
     )
     return Met(run_id, company, row["task_id"], row["title"], standing, others["failed"])
 
@@ -68,18 +85,23 @@ async def run_of(connection: Connection, company: str, node_id: UUID) -> UUID | 
     return found
 
 
-async def node_of(connection: Connection, node_id: UUID) -> tuple[str, NodeStanding, list[NodeAction]]:
-    """Its key, what it is, and the orders to it that wait, oldest first. The run must be locked."""
+async def node_of(connection: Connection, node_id: UUID) -> MetNode:
+    """The run must be locked."""
     row = await connection.fetchrow(
-        """select n.key, n.status, n.pause_reasons,
+        """select n.key, n.attempt, n.status, n.pause_reasons, n.verdict is not null as judged,
+                  n.spec->>'llm_backend' as llm_backend, n.spec->>'llm_model' as llm_model,
                   array(select s.kind from signals s
-                        where s.run_id = n.run_id and s.payload->>'key' = n.key order by s.id) as waiting
+                        where s.run_id = n.run_id and s.payload->>'key' = n.key and s.kind <> $2
+                        order by s.id) as waiting
            from nodes n where n.id = $1""",
         node_id,
+        signals.VERDICT,
     )
     assert row is not None, "nodes go with their runs, and the run is locked"
-    standing = NodeStanding(NodeStatus(row["status"]), frozenset(row["pause_reasons"]))
-    return row["key"], standing, [signals.NODE_ACTION[kind] for kind in row["waiting"]]
+    reasons = frozenset(row["pause_reasons"])
+    standing = NodeStanding(NodeStatus(row["status"]), reasons, VERDICT in reasons or row["judged"])
+    waiting: list[NodeAction | Literal["rerun"]] = [signals.NODE_ACTION.get(kind, "rerun") for kind in row["waiting"]]
+    return MetNode(row["key"], row["attempt"], standing, waiting, row["llm_backend"], row["llm_model"])
 
 
 async def reopen(connection: Connection, run_id: UUID) -> None:
@@ -91,7 +113,7 @@ async def reopen(connection: Connection, run_id: UUID) -> None:
         raise TaskIsTaken from error
 
 
-async def leave(connection: Connection, run_id: UUID, order: Asked | Steered) -> None:
+async def leave(connection: Connection, run_id: UUID, order: Asked | Steered | Rerun | Judged) -> None:
     """For the run's owner, or for whoever claims it: `wake_at` keeps it from being slept over."""
     kind, payload = signals.written(order)
     await connection.execute("insert into signals (run_id, kind, payload) values ($1, $2, $3)", run_id, kind, payload)

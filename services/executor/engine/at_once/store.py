@@ -2,27 +2,109 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from chassis import outbox
 from chassis.outbox import Batch, Entry, Outgoing
 from chassis.postgres import Connection
-from services.executor.engine.store import Fence, Moves, moving, values_of
+from services.executor.domain.run import Closed, Node, Opened, Run
+from services.executor.domain.status import NODE_FINAL, RUN_FINAL
+from services.executor.engine.store import Fence, columns
+
+#: of the row `r` of runs and what it becomes, `x`; $31 are the final states
+IS_AS_WANTED = """(x.status = any($31::text[]) or r.wanted = 'pause' and x.status = 'paused'
+    or r.wanted = 'run' and x.status = 'running' and x.pause_reasons = '')"""
+#: A statement that waits for the row reads it anew, but not the signals: an order that came in meanwhile has set `wake_at`.
+HAS_NO_ORDERS = "(r.wake_at is null and not exists (select from signals s where s.run_id = r.id))"
+#: An order that makes the run go on may wait. Until its owner has read it, no other run of the task may start.
+MAY_GO_ON = """(x.status = any($31::text[]) and x.status <> 'canceled' and (r.wake_at is not null
+    or exists (select from signals s where s.run_id = r.id and s.kind not in ('verdict', 'nodes_funded'))))"""
+
+
+class Moves(NamedTuple):
+    """What a turn changes. Runs come with whether they are given away, and when they want to be claimed again then.
+
+    Attempts of nodes that nobody works on are written once, when they end (`walked`): an attempt is known from its
+    beginning because it may cost money. Of one that got lost, only its number is known.
+    """
+
+    nodes: list[Node]
+    opened: list[tuple[Run, Opened]]
+    closed: list[Closed]
+    walked: list[tuple[Run, Closed]]
+    runs: list[tuple[Run, bool, datetime | None]]
+
+
+def moving(only_if: str = "true") -> str:
+    """Nodes, attempts and runs as common table expressions of one statement: a round trip each would be half of a small
+    turn's time. Their values are those of `values_of`, and what uses them is below.
+
+    A run's `wake_at` only ever moves nearer here: an order that came in meanwhile has set it, and must not be slept over.
+    """
+    return f"""moved as (
+               update nodes n set status = x.status, attempt = x.attempt, failures = x.failures, losses = x.losses,
+                   waits = x.waits, due_at = x.due_at, error = x.error, updated_at = $2,
+                   pause_reasons = string_to_array(x.pause_reasons, E'\\n'), parked_on = null,
+                   started_at = case when x.status = 'running' then $2 else n.started_at end,
+                   ended_at = case when x.status = any($3::text[]) then $2 end
+               from unnest($4::uuid[], $5::text[], $6::int[], $7::int[], $8::int[], $9::timestamptz[], $10::text[],
+                           $11::int[], $12::text[])
+                   as x (id, status, attempt, failures, losses, due_at, error, waits, pause_reasons)
+               where n.id = x.id and {only_if}
+           ), opened as (
+               insert into attempts (node_id, number, run_id, company_id, worker_id, started_at)
+               select x.node_id, x.number, x.run_id, x.company_id, $1, $2
+               from unnest($13::uuid[], $14::int[], $15::uuid[], $16::text[]) as x (node_id, number, run_id, company_id)
+               where {only_if}
+           ), closed as (
+               update attempts a set status = x.status, error = x.error, ended_at = $2
+               from unnest($17::uuid[], $18::int[], $19::text[], $20::text[]) as x (node_id, number, status, error)
+               where a.node_id = x.node_id and a.number = x.number and {only_if}
+           ), led as (
+               update runs r set status = x.status, pause_reasons = string_to_array(x.pause_reasons, E'\\n'),
+                   error = x.error, time_left = x.time_left, deadline_at = x.deadline_at, started_at = x.started_at,
+                   ended_at = x.ended_at, owner = case when x.released then null else r.owner end,
+                   control_effective_at = case when r.control_asked_at is null or r.control_effective_at is not null
+                       then r.control_effective_at
+                       when {IS_AS_WANTED} and {HAS_NO_ORDERS} then $2 end,
+                   reopening = {MAY_GO_ON},
+                   wake_at = least(r.wake_at, x.wake_at), updated_at = $2
+               from unnest($21::uuid[], $22::text[], $23::text[], $24::text[], $25::interval[], $26::timestamptz[],
+                           $27::timestamptz[], $28::timestamptz[], $29::bool[], $30::timestamptz[])
+                   as x (id, status, pause_reasons, error, time_left, deadline_at, started_at, ended_at, released,
+                         wake_at)
+               where r.id = x.id and r.owner = $1 and {only_if}
+               returning r.id
+           ), walked as (
+               insert into attempts (node_id, number, run_id, company_id, worker_id, status, error, started_at, ended_at)
+               select x.node_id, x.number, x.run_id, x.company_id, $1, x.status, x.error,
+                   coalesce((select n.started_at from nodes n where n.id = x.node_id), $2), $2
+               from unnest($32::uuid[], $33::int[], $34::uuid[], $35::text[], $36::text[], $37::text[])
+                   as x (node_id, number, run_id, company_id, status, error)
+               where {only_if}
+               on conflict (node_id, number) do update
+                   set status = excluded.status, error = excluded.error, ended_at = excluded.ended_at
+           )"""
+
 
 #: The expected number makes it sure that this is the turn after the one by which time is reckoned. Whoever finds no row
 #: here writes nothing: all that follows asks for it.
 FENCED = "exists (select from fence)"
 #: An order holds its run before it writes into the story: taken the other way round, the two would deadlock.
 RUNS_FIRST = "(select count(*) from led) >= 0"
+NUMBER = 38  # the parameter behind those of `moving`: of a whole turn, its number
 TURN = f"""
 with fence as (
-    update workers set turn = $32 where id = $1 and not dead and lease_until > clock_timestamp() and turn = $32 - 1
+    update workers set turn = ${NUMBER}
+    where id = $1 and not dead and lease_until > clock_timestamp() and turn = ${NUMBER} - 1
     returning clock_timestamp() as now, turn
-), {moving(FENCED)}, {outbox.writing(33, f"{FENCED} and {RUNS_FIRST}")}
+), {moving(FENCED)}, {outbox.writing(NUMBER + 1, f"{FENCED} and {RUNS_FIRST}")}
 select fence.now, fence.turn, batches.ids, last.told from fence, batches, last
 """
-WITHIN = f"with {moving()}, {outbox.writing(32, RUNS_FIRST)} select batches.ids, last.told from batches, last"
+WITHIN = f"with {moving()}, {outbox.writing(NUMBER, RUNS_FIRST)} select batches.ids, last.told from batches, last"
 
 
 async def save_within(
@@ -42,3 +124,32 @@ async def save(
     outgoing = Outgoing(messages)
     row = await connection.fetchrow(TURN, *values_of(worker, now, moves), number, *outgoing.values)
     return (Fence(row["now"], row["turn"]), outgoing.batches(row["ids"], row["told"])) if row else None
+
+
+def values_of(worker: UUID, now: datetime, moves: Moves) -> tuple[Any, ...]:
+    return (
+        worker,
+        now,
+        list(NODE_FINAL),
+        *columns([_node(node) for node in moves.nodes], 9),
+        *columns([(o.node.id, o.number, run.id, run.company) for run, o in moves.opened], 4),
+        *columns([(c.node.id, c.number, c.status, c.error) for c in moves.closed], 4),
+        *columns([_run(*given) for given in moves.runs], 10),
+        list(RUN_FINAL),
+        *columns([(c.node.id, c.number, r.id, r.company, c.status, c.error) for r, c in moves.walked], 6),
+    )
+
+
+def _node(node: Node) -> tuple[Any, ...]:
+    counts = (node.attempt, node.failures, node.losses)
+    return (node.plan.id, node.status, *counts, node.due_at, node.error, node.waits, _joined(node.pause_reasons))
+
+
+def _joined(reasons: Iterable[str]) -> str:
+    """unnest() would take arrays of arrays apart."""
+    return "\n".join(sorted(reasons))
+
+
+def _run(run: Run, released: bool, wake_at: datetime | None) -> tuple[Any, ...]:
+    clock = (run.time_left, run.deadline, run.started_at, run.ended_at)
+    return (run.id, run.status, _joined(run.pause_reasons), run.error, *clock, released, wake_at)

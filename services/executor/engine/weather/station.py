@@ -6,12 +6,14 @@ import asyncio
 import random
 import time
 from collections import Counter
+from datetime import UTC, datetime
 
 import structlog
 
 from chassis.bus import Bus
 from chassis.llm.call import ModelChoice, ModelFailure
 from chassis.llm.text import clean
+from chassis.pausing import until_any
 from chassis.postgres import Pool
 from chassis.unit_of_work import Tx, UnitOfWork
 from contracts.weather import CircuitState, ProviderClosed, ProviderOpened
@@ -23,6 +25,7 @@ from services.executor.domain.weather import (
     Rules,
     Seen,
     Tally,
+    is_lasting,
     is_rough,
     observed,
     withdrawn,
@@ -93,9 +96,10 @@ class Station:
         breaker, tally = known
         own = ticket.earlier + 1
         if breaker.state is not CircuitState.CLOSED:
-            return Verdict(weather=True, works_for_others=works_for_others(tally, own))
+            ends = works_for_others(tally, own) or is_lasting(breaker, seen, datetime.now(UTC), self.rules)
+            return Verdict(weather=True, excuse_ends=ends)
         rough = is_rough(tally, own)  # an excuse, but no endless one: it works for some
-        return Verdict(rough, works_for_others=rough, wait=self._turn_of_retry(ticket.choice, failure))
+        return Verdict(rough, excuse_ends=rough, wait=self._turn_of_retry(ticket.choice, failure))
 
     def gone(self, ticket: Ticket) -> None:
         """Its attempt is over, however it ended: a probe that has told nothing is given back."""
@@ -184,7 +188,7 @@ class Station:
                 await self._prune()
             except TROUBLE as error:
                 log.warning("weather.unknown", error=repr(error))
-            await _first(self._poll, stop, self._bell)
+            await until_any(self._poll, stop, self._bell)
 
     async def load(self) -> None:
         async with self._telling:
@@ -228,13 +232,3 @@ def _fact(ticket: Ticket, after: Breaker) -> ProviderOpened | ProviderClosed:
         return ProviderClosed(company=company, provider=provider, model=model)
     assert after.until is not None
     return ProviderOpened(company=company, provider=provider, model=model, reason=after.reason or "", until=after.until)
-
-
-async def _first(timeout: float, *events: asyncio.Event) -> None:
-    """Until one of the events, or the time, has come."""
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()

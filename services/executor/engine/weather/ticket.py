@@ -14,7 +14,7 @@ class Verdict(NamedTuple):
     """What a failed call means for its node. `wait`: seconds before it may be repeated."""
 
     weather: bool = False  # not the node's fault: the model is not to be had
-    works_for_others: bool = False
+    excuse_ends: bool = False  # is an excuse so often, and no oftener
     wait: float | None = None
 
 

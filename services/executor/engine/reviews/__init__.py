@@ -1,0 +1,1 @@
+"""What reviews add to a turn: verdicts and guidance that are stored, and facts about results of earlier turns."""

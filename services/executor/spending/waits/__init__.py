@@ -1,0 +1,1 @@
+"""Nodes that wait for money, until there is room for their calls."""
