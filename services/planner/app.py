@@ -6,6 +6,7 @@ from functools import partial
 
 from chassis.jobs import Jobs
 from chassis.llm.models import Models
+from chassis.llm.remote_purse import RemotePurses
 from chassis.llm.settings import LlmSettings
 from chassis.llm.warming import warm_up
 from chassis.service import Chassis
@@ -36,6 +37,7 @@ async def build(chassis: Chassis) -> None:
     settings: PlannerSettings = chassis.settings
     uow, pool, jobs, bus = chassis.uow, chassis.pool, chassis.jobs, chassis.bus
     models = Models(LlmSettings())
+    purses = RemotePurses(bus)
     starting = Starting(uow, bus, jobs)
     auto_start = AutoStart(uow, jobs, starting)
     handlers = Handlers(
@@ -43,7 +45,9 @@ async def build(chassis: Chassis) -> None:
         tasks=Tasks(uow, pool, jobs, settings),
         dependencies=Dependencies(uow, pool, jobs),
         plans=Plans(uow, pool, jobs, models),
-        drafting=Drafting(uow, pool, jobs, models, Supervisor(models, settings.draft_timeout), auto_start, settings),
+        drafting=Drafting(
+            uow, pool, jobs, models, Supervisor(models, settings.draft_timeout), purses, auto_start, settings
+        ),
         launching=Launching(uow, pool, jobs, starting, TaskFiles(settings.task_files_dir), settings),
         retrying=Retrying(uow, pool, bus, starting),
         control=Control(uow, pool, bus, jobs, wait=settings.control_wait),
@@ -54,6 +58,7 @@ async def build(chassis: Chassis) -> None:
     reconciler = Reconciler(uow, pool, bus, jobs, handlers.dependencies, every=settings.reconcile_s)
     chassis.background("reconciler", reconciler.run)
     chassis.background("models", partial(warm_up, models))
+    chassis.on_drain(purses.drain)
     chassis.retention.spare("commands", ORDERS_A_LIVING_RUN)
     chassis.retention.spare("jobs", JOB_OF_A_TASK)
 

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from chassis.context import Context
 from chassis.service import Chassis
 from contracts import run_facts
+from contracts.budgets import Reserved, ReserveSpend, Settled, SettleSpend, Shortage
 from contracts.errors import Code, Rejection, RetryLater
 from contracts.executor import (
     ControlRun,
@@ -60,6 +61,10 @@ class ScriptedExecutor:
     during_control: Callable[[], Awaitable[None]] | None = None  # done once, while a ControlRun is being answered
     looked_at: list[UUID] = field(default_factory=list)
     before_answer: Callable[[], Awaitable[None]] | None = None  # done when GetRun knows its answer, before it is sent
+    has_budget: bool = False
+    shortage: Shortage | None = None  # of the budget; nothing is granted meanwhile
+    reserved: list[ReserveSpend] = field(default_factory=list)
+    settled: list[SettleSpend] = field(default_factory=list)
     before_start: asyncio.Event | None = None  # set when a start has arrived, which then waits for `go`
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -68,6 +73,21 @@ class ScriptedExecutor:
         chassis.bus.serve(StartRun, self.start)
         chassis.bus.serve(ControlRun, self.control)
         chassis.bus.serve(GetRun, self.get)
+        chassis.bus.serve(ReserveSpend, self.reserve)
+        chassis.bus.serve(SettleSpend, self.settle)
+
+    async def reserve(self, request: ReserveSpend, _: Context) -> Reserved:
+        """Nothing is in force unless `has_budget`; nothing is granted while there is a `shortage`."""
+        if self.shortage is not None:
+            raise Rejection(Code.OVER_BUDGET, self.shortage.said(), **self.shortage.model_dump(mode="json"))
+        if not self.has_budget:
+            return Reserved(reservation=None)
+        self.reserved.append(request)
+        return Reserved(reservation=request.command_id)
+
+    async def settle(self, request: SettleSpend, _: Context) -> Settled:
+        self.settled.append(request)
+        return Settled(was_open=True)
 
     async def control(self, order: ControlRun, _: Context) -> RunControlled:
         if self.control_is_away:

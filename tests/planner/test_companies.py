@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 from contracts import planner
 from contracts.errors import Code
-from contracts.planner import ListTasks, TaskStatus
+from contracts.planner import ListTasks, Task, TaskStatus
 from contracts.task_control import (
     AddDependencies,
     CreateCompany,
@@ -99,6 +100,20 @@ async def test_a_task_keeps_what_it_was_created_with(live: World) -> None:
     plain = await live.task("Plain")
     assert (plain.job_type, plain.payload, plain.assignee, plain.priority) == (None, {}, None, 0)
     assert not plain.auto_start
+
+
+async def test_what_a_task_was_created_with_can_be_changed_and_cleared(live: World) -> None:
+    fields = {"job_type": "report", "payload": {"pages": [1, 2]}, "assignee": "ada", "priority": 7}
+    task = await live.task("Rich", **fields)
+
+    async def change(**given: Any) -> Task:
+        return await live.ask(planner.UpdateTask(command_id=uuid4(), task_id=task.id, **given))
+
+    changed = await change(payload={}, priority=0, assignee="bob")
+    assert (changed.job_type, changed.payload, changed.assignee, changed.priority) == ("report", {}, "bob", 0)
+    cleared = await change(clears=["assignee", "job_type", "description"])
+    assert (cleared.job_type, cleared.assignee, cleared.description) == (None, None, None)
+    assert cleared.title == "Rich"
 
 
 async def test_another_company_cannot_steer_or_see_a_task(live: World) -> None:

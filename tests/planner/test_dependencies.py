@@ -10,6 +10,7 @@ import pytest
 
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
+from chassis.unit_of_work import Tx
 from contracts import planner, run_facts
 from contracts.errors import Code, Rejection
 from contracts.planner import Task, TaskStatus
@@ -293,13 +294,14 @@ async def test_a_task_that_is_being_deleted_cannot_be_waited_for_any_more(world:
             )  # as every change of a task does
             await tx.conn.execute("update tasks set deleted_at = now() where id = $1", one.id)
             depending = asyncio.create_task(depend(world, other, one))
-            await eventually(lambda: waits_for_a_lock(chassis))
+            await eventually(lambda: somebody_waits_for(tx, chassis), timeout=60)
         assert (await refusal(depending)).failure.code is Code.NOT_FOUND
 
 
-async def waits_for_a_lock(chassis: Chassis) -> bool:
-    waiting = "select exists (select from pg_locks where not granted)"
-    return bool(await chassis.pool.fetchval(waiting))
+async def somebody_waits_for(tx: Tx, chassis: Chassis) -> bool:
+    """For a lock of this very transaction: others of the same server are none of its business."""
+    waiting = "select exists (select from pg_stat_activity where $1 = any(pg_blocking_pids(pid)))"
+    return bool(await chassis.pool.fetchval(waiting, tx.conn.get_server_pid()))
 
 
 async def test_a_release_that_is_held_up_does_not_hold_up_another(world: World) -> None:
@@ -311,7 +313,7 @@ async def test_a_release_that_is_held_up_does_not_hold_up_another(world: World) 
         async with chassis.uow.begin() as tx:
             await tx.conn.execute("select from tasks where id = $1 for update", tasks["T"].id)
             await world.ends(tasks["A"], runs["A"])
-            await eventually(lambda: waits_for_a_lock(chassis))
+            await eventually(lambda: somebody_waits_for(tx, chassis), timeout=60)
             await world.ends(tasks["B"], runs["B"])
 
             async def released() -> bool:

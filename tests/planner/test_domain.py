@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -254,6 +255,7 @@ def test_acceptance_of_the_whole_is_asked_of_the_last_nodes_only() -> None:
 
 # the life of a task
 
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 STATES = [s for s in RunState if s not in UNCONFIRMED]
 
 
@@ -282,7 +284,7 @@ def test_a_changed_plan_never_asks_for_an_illegal_move(status: TaskStatus, plan:
 
 def _told(run: TaskRun, facts: list[tuple[int, RunState]]) -> TaskRun:
     for sequence, state in facts:
-        run = told(run, state, sequence) or run
+        run = told(run, state, sequence, NOON + timedelta(seconds=sequence)) or run
     return run
 
 
@@ -302,10 +304,29 @@ def test_a_late_fact_of_an_older_run_is_not_shown() -> None:
     assert not is_latest(TaskRun(uuid4(), 3, RunState.ASKED), newer), "nobody knows whether that one exists"
 
 
+@given(st.permutations(range(4)))
+def test_a_run_that_is_reopened_after_a_newer_one_ended_is_shown_in_whatever_order_it_is_told(order: list[int]) -> None:
+    first, second = TaskRun(uuid4(), 1, RunState.ACCEPTED), TaskRun(uuid4(), 2, RunState.ACCEPTED)
+    story = [
+        (first, RunState.FAILED, 3, 1),
+        (second, RunState.FAILED, 2, 2),
+        (first, RunState.RUNNING, 5, 3),
+        (first, RunState.COMPLETED, 6, 4),
+    ]
+    runs, showing = {run.run_id: run for run in (first, second)}, None
+    for run, state, sequence, minute in (story[at] for at in order):
+        news = told(runs[run.run_id], state, sequence, NOON + timedelta(minutes=minute))
+        if news is not None:
+            runs[run.run_id] = news
+            showing = news if is_latest(news, showing) else showing
+    assert showing is not None
+    assert (showing.run_id, showing.state) == (first.run_id, RunState.COMPLETED)
+
+
 def test_an_answer_that_comes_after_the_facts_changes_nothing() -> None:
     done = TaskRun(uuid4(), 1, RunState.COMPLETED, 9)
-    assert accepted(done) == done
-    assert accepted(TaskRun(done.run_id, 1, RunState.REFUSED)).state is RunState.ACCEPTED
+    assert accepted(done, NOON) == done
+    assert accepted(TaskRun(done.run_id, 1, RunState.REFUSED), NOON).state is RunState.ACCEPTED
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from graphlib import TopologicalSorter
 from uuid import UUID, uuid4
 
@@ -30,7 +30,7 @@ from services.planner.domain.control import (
 )
 from services.planner.domain.dependencies import cycle, refuse_cycle
 from services.planner.domain.drift import STATE, Fix, mended
-from services.planner.domain.launch import Terms, another
+from services.planner.domain.launch import Terms, another, start_run
 from services.planner.domain.task import OVER, RunState, TaskRun, accepted, is_latest, shown, told
 from tests.planner.scripted_executor import KnownRun, known_run, start_order
 
@@ -132,9 +132,23 @@ def test_a_task_starts_only_when_neither_flags_nor_other_tasks_are_in_the_way(fo
 
 def test_who_set_a_flag_is_named_to_whoever_it_stops() -> None:
     flags = TaskControl(pause=True, asked_at=NOW, asked_by="ada")
-    with pytest.raises(Rejection, match=r"paused by ada; POST .*resume or /reset") as refused:
+    with pytest.raises(Rejection, match=rf"paused by ada; POST /tasks/{IDS[0]}/resume or …/reset first") as refused:
         let_start(task(flags=flags))
     assert refused.value.failure.details == {"asked_by": "ada", "asked_at": NOW.isoformat()}
+
+
+def test_a_refusal_names_the_way_out_as_it_is_to_be_typed() -> None:
+    acme = task(waits_for=[IDS[1]]).model_copy(update={"company_id": "acme"})
+    with pytest.raises(Rejection) as refused:
+        let_start(acme)
+    assert str(refused.value) == (
+        f"the task waits for one other task to be completed; GET /companies/acme/tasks/{IDS[0]}/dependencies"
+        " shows how they stand"
+    )
+    with pytest.raises(Rejection, match="waits for 2 other tasks"):
+        let_start(task(waits_for=IDS[1:3]))
+    with pytest.raises(Rejection, match=f"draft one with POST /companies/acme/tasks/{IDS[0]}/plan"):
+        start_run(acme, None, another(uuid4(), None))
 
 
 @pytest.mark.parametrize("action", TaskAction)
@@ -202,7 +216,7 @@ class Life(RuleBasedStateMachine):
     @rule(data=st.data())
     def the_executor_accepts(self, data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(self.runs) - 1))
-        self.note(at, accepted(self.runs[at]))
+        self.note(at, accepted(self.runs[at], self.when(at)))
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data(), sequence=st.integers(1, 6))
@@ -210,8 +224,12 @@ class Life(RuleBasedStateMachine):
         at = data.draw(st.integers(0, len(self.runs) - 1))
         states = self.facts.setdefault(at, {})
         state = states.setdefault(sequence, data.draw(st.sampled_from([*OVER, RunState.RUNNING, RunState.PAUSED])))
-        if (news := told(self.runs[at], state, sequence)) is not None:
+        if (news := told(self.runs[at], state, sequence, self.when(at, sequence))) is not None:
             self.note(at, news)
+
+    def when(self, at: int, sequence: int = 0) -> datetime:
+        """One run is active at a time: all that happens to one happens before anything happens to the next."""
+        return NOW + timedelta(seconds=100 * at + sequence)
 
     def note(self, at: int, run: TaskRun) -> None:
         self.runs[at] = run

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from chassis.service import Chassis
+from chassis.testing.eventually import eventually
 from contracts import planner, run_facts
 from contracts.errors import Code, Rejection, RetryLater
 from contracts.executor import RunAction, RunStatus
 from contracts.planner import Task, TaskStatus
-from contracts.task_control import TaskAction
+from contracts.task_control import TaskAction, TaskRepaired
 from services.planner.handlers.dependencies import Dependencies
 from services.planner.handlers.reconciling import Reconciler
 from services.planner.store.drift import alone
@@ -34,6 +37,16 @@ async def supervisor() -> AsyncIterator[dict[str, str]]:
 
 def fixes(kind: str) -> float:
     return REGISTRY.get_sample_value("reconcile_fixes_total", {"kind": kind}) or 0.0
+
+
+async def repairs(scene: Scene, task: Task) -> list[str]:
+    """As the story of the task tells them, each with what was wrong and the run it was about."""
+    rows = await scene.chassis.pool.fetch(
+        "select body from outbox where story = $1 and subject like '%.task.repaired.%' order by sequence", str(task.id)
+    )
+    found = [TaskRepaired.model_validate_json(row["body"]) for row in rows]
+    assert all(repair.detail and (repair.run_id is None) == repair.repair.endswith("_left") for repair in found)
+    return [repair.repair for repair in found]
 
 
 @dataclass
@@ -80,10 +93,11 @@ async def test_a_task_that_never_heard_what_became_of_its_run_is_mended_and_coun
     before = fixes("run_drifted")
     await scene.look()
     assert (await scene.world.now(task)).status is shows
-    assert (await told(scene.chassis, task))[-1] == fact_told
+    assert (await told(scene.chassis, task))[-2:] == ["repaired", fact_told]
     assert fixes("run_drifted") == before + 1
     await scene.look()
     assert fixes("run_drifted") == before + 1
+    assert (await repairs(scene, task)) == ["run_drifted"]
 
 
 async def test_the_reason_of_a_failure_nobody_told_is_that_of_the_executor(scene: Scene) -> None:
@@ -110,6 +124,7 @@ async def test_a_run_the_executor_has_forgotten_fails_its_task(scene: Scene) -> 
     await scene.look()
     assert (await scene.world.now(task)).status is TaskStatus.FAILED
     assert fixes("run_gone") == before + 1
+    assert await repairs(scene, task) == ["run_gone"]
 
 
 async def test_a_start_whose_answer_was_never_noted_is_noted(scene: Scene) -> None:
@@ -123,6 +138,7 @@ async def test_a_start_whose_answer_was_never_noted_is_noted(scene: Scene) -> No
     now = await scene.world.now(task)
     assert (now.status, now.run_id) == (TaskStatus.RUNNING, run_id)
     assert fixes("start_unnoted") == before + 1
+    assert await repairs(scene, task) == ["start_unnoted"]
 
 
 async def test_a_start_the_executor_never_heard_of_is_asked_again_when_it_is_repeated(scene: Scene) -> None:
@@ -193,6 +209,24 @@ async def test_one_planner_looks_at_a_time(scene: Scene) -> None:
     assert (await scene.world.now(task)).status is TaskStatus.COMPLETED
 
 
+async def test_a_surprise_is_logged_and_the_next_look_mends(scene: Scene) -> None:
+    """What mends must not end the process, whatever stands in its way."""
+    task = await scene.world.planned()
+    scene.world.executor.end(await scene.world.started(task))
+    await scene.an_hour_passes()
+    pool, stop = scene.chassis.pool, asyncio.Event()
+    await pool.execute("alter table task_runs add constraint a_surprise check (state <> 'completed')")
+    dependencies = Dependencies(scene.chassis.uow, pool, scene.chassis.jobs)
+    impatient = Reconciler(scene.chassis.uow, pool, scene.chassis.bus, scene.chassis.jobs, dependencies, every=0.05)
+    with capture_logs() as said:
+        looking = asyncio.create_task(impatient.run(stop))
+        await eventually(lambda: [line for line in said if line["event"] == "reconciler.look_failed"][1:])
+        await pool.execute("alter table task_runs drop constraint a_surprise")
+        await scene.world.becomes(task, status=TaskStatus.COMPLETED)
+        stop.set()
+        await looking
+
+
 # intentions whose job is gone
 
 
@@ -213,6 +247,7 @@ async def test_an_order_that_lost_its_job_is_carried_to_the_run(scene: Scene) ->
     await no_job_is_left(scene.chassis)
     assert scene.world.executor.actions(run_id) == [RunAction.PAUSE]
     assert fixes("order_left") == before + 1
+    assert (await repairs(scene, task))[0] == "order_left"
 
 
 async def released_without_a_job(scene: Scene) -> tuple[Task, UUID]:
@@ -233,6 +268,7 @@ async def test_a_task_whose_release_got_lost_is_released_and_started(scene: Scen
     await scene.world.becomes(waiting, status=TaskStatus.RUNNING)
     assert "released" in await told(scene.chassis, waiting)
     assert fixes("release_left") == before + 1
+    assert await repairs(scene, waiting) == ["release_left"]
 
 
 async def test_a_task_whose_start_got_lost_is_started(scene: Scene) -> None:
@@ -242,6 +278,7 @@ async def test_a_task_whose_start_got_lost_is_started(scene: Scene) -> None:
     await scene.look()
     await scene.world.becomes(waiting, status=TaskStatus.RUNNING)
     assert fixes("start_left") == before + 1
+    assert await repairs(scene, waiting) == ["start_left"]
 
 
 async def test_nothing_is_mended_where_nothing_is_wrong(scene: Scene) -> None:

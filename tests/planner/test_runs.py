@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -20,12 +21,13 @@ from tests.planner.scripted_executor import fact
 from tests.planner.test_tasks import refusal
 
 
-def story(task: Task, run_id: UUID, *kinds: type[RunFact]) -> list[tuple[RunFact, Envelope]]:
+def story(
+    task: Task, run_id: UUID, *kinds: type[RunFact], start: int = 2, at: datetime | None = None
+) -> list[tuple[RunFact, Envelope]]:
     """The facts of a run with their envelopes, numbered as the executor numbers them (1 is run.queued)."""
-    facts = [fact(kind, task, run_id) for kind in kinds]
-    return [
-        (f, Envelope.of(f, id=uuid4(), source="executor", sequence=number)) for number, f in enumerate(facts, start=2)
-    ]
+    time = at or datetime.now(UTC)
+    facts = enumerate((fact(kind, task, run_id) for kind in kinds), start)
+    return [(f, Envelope.of(f, id=uuid4(), source="executor", sequence=number, time=time)) for number, f in facts]
 
 
 async def status(world: World, task: Task) -> TaskStatus:
@@ -79,9 +81,10 @@ async def test_the_facts_of_two_runs_ten_times_each_and_shuffled_leave_the_same_
     async with world.start_planner() as chassis:
         task = await world.planned()
         first = await world.started(task)
+        kinds = (run_facts.RunStarted, run_facts.RunPaused, run_facts.RunResumed, run_facts.RunFailed)
+        facts = story(task, first, *kinds)
         world.executor.active.clear()
         second = await world.started(task)
-        facts = story(task, first, run_facts.RunStarted, run_facts.RunPaused, run_facts.RunResumed, run_facts.RunFailed)
         facts += story(task, second, run_facts.RunStarted, run_facts.RunPaused)
         deliveries = facts * 10
         random.Random(seed).shuffle(deliveries)
@@ -174,3 +177,22 @@ async def test_runs_of_no_task_and_of_deleted_tasks_stop_nothing(live: World) ->
 
     await eventually(done)
     assert (await refusal(live.now(gone))).failure.code is Code.NOT_FOUND
+
+
+async def test_a_run_that_is_reopened_after_a_newer_one_ended_is_the_tasks_again(world: World) -> None:
+    async with world.start_planner() as chassis:
+        task = await world.planned()
+        runs = Runs(chassis.uow, chassis.jobs)
+        first = await world.started(task)
+        early = story(task, first, run_facts.RunStarted, run_facts.RunFailed)
+        world.executor.active.clear()
+        second = await world.started(task)
+        later = story(task, second, run_facts.RunStarted, run_facts.RunFailed)
+        again = story(task, first, run_facts.RunResumed, run_facts.RunCompleted, start=5)
+        for each in (*later, again[0], *early):
+            await runs.on_fact(*each)
+        now = await world.now(task)
+        assert (now.status, now.run_id) == (TaskStatus.RUNNING, first)
+        await runs.on_fact(*again[1])
+        now = await world.now(task)
+        assert (now.status, now.run_id) == (TaskStatus.COMPLETED, first)

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from chassis.llm.call import ModelChoice, ModelFailure, Prompt, Record
 from chassis.llm.models import Models
+from chassis.llm.spending import Purse
 from contracts.plan import PlanGraph
 from services.planner.domain.drafted import MAX_ANSWER, Draft, DraftedPlan, read
 from services.planner.domain.source import Brief
@@ -43,18 +44,20 @@ class Supervisor:
         self._models = models
         self._timeout = timeout
 
-    async def draft(self, brief: Brief, choice: ModelChoice) -> Draft:
+    async def draft(self, brief: Brief, choice: ModelChoice, purse: Purse) -> Draft:
         """At most two calls. Raises ModelFailure when the model gives no answer at all."""
-        first = await self._round(choice, asked(brief))
+        first = await self._round(choice, asked(brief), purse)
         if first.graph is not None:
             return _draft("supervisor", first)
-        second = await self._round(choice, asked(brief) + repair(first))
+        second = await self._round(choice, asked(brief) + repair(first), purse)
         return _draft("repaired", first, second)
 
-    async def _round(self, choice: ModelChoice, user: str) -> Round:
+    async def _round(self, choice: ModelChoice, user: str, purse: Purse) -> Round:
         prompt = Prompt(system=SYSTEM, user=user)
         try:
-            completion = await self._models.complete(choice, prompt, output=DraftedPlan, timeout=self._timeout)
+            completion = await self._models.complete(
+                choice, prompt, output=DraftedPlan, timeout=self._timeout, purse=purse
+            )
         except ModelFailure as failure:
             if failure.kind != "malformed":
                 raise

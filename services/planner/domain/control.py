@@ -11,6 +11,7 @@ from contracts.errors import Code, Rejection
 from contracts.executor import ControlMode, ControlRun, RunAction
 from contracts.planner import Task, TaskControl, TaskStatus
 from contracts.task_control import ControlTask, TaskAction
+from services.planner.domain.task import address
 
 ENDED = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED})
 #: what the executor is asked to do with the task's runs; a reset touches none
@@ -112,14 +113,14 @@ def let_start(task: Task) -> None:
     """Raises Rejection(canceled), (paused) or (waits_for_tasks) while something other than the plan is in the way."""
     flags = task.control
     if flags.cancel:
-        raise Rejection(Code.CANCELED, _blocked("canceled", flags), **_who(flags))
+        raise Rejection(Code.CANCELED, _blocked("canceled", task), **_who(flags))
     if flags.pause:
-        raise Rejection(Code.PAUSED, _blocked("paused", flags), **_who(flags))
+        raise Rejection(Code.PAUSED, _blocked("paused", task), **_who(flags))
     if task.waits_for:
         raise Rejection(
             Code.WAITS_FOR_TASKS,
-            f"the task waits for {len(task.waits_for)} other tasks to be completed; "
-            "GET /tasks/{id}/dependencies shows how they stand",
+            f"the task waits for {_others(len(task.waits_for))} to be completed; "
+            f"GET {address(task.company_id, task.id, '/dependencies')} shows how they stand",
             waits_for=[str(id) for id in task.waits_for],
         )
 
@@ -128,9 +129,13 @@ def may_start(task: Task) -> bool:
     return not (task.control.cancel or task.control.pause or task.waits_for)
 
 
-def _blocked(how: str, flags: TaskControl) -> str:
-    by = f" by {flags.asked_by}" if flags.asked_by else ""
-    return f"the task was {how}{by}; POST /tasks/{{id}}/resume or /reset first"
+def _others(count: int) -> str:
+    return "one other task" if count == 1 else f"{count} other tasks"
+
+
+def _blocked(how: str, task: Task) -> str:
+    by = f" by {task.control.asked_by}" if task.control.asked_by else ""
+    return f"the task was {how}{by}; POST {address(task.company_id, task.id, '/resume')} or …/reset first"
 
 
 def _who(flags: TaskControl) -> dict[str, str | None]:

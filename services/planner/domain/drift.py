@@ -30,6 +30,16 @@ class Fix(StrEnum):
     RELEASE_LEFT = "release_left"  # nobody was about to release a task that waits for nothing more
 
 
+DETAIL: Mapping[Fix, str] = {
+    Fix.RUN_DRIFTED: "it had missed what became of its run; it shows what the executor says",
+    Fix.RUN_GONE: "the executor does not know its run any more; it counts as failed",
+    Fix.START_UNNOTED: "its run had been accepted and that was never noted; it is noted now",
+    Fix.ORDER_LEFT: "an order to it had not reached its run, and nobody was about to carry it; it is on its way again",
+    Fix.START_LEFT: "it was to start by itself, and nobody was about to start it; it starts now",
+    Fix.RELEASE_LEFT: "everything it waited for was completed, and nobody had released it; it is released now",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Mended:
     """The run as it is; `fix` is None when nothing was wrong."""
@@ -47,7 +57,8 @@ def mended(run: TaskRun, found: Run | None) -> Mended:
     if state is run.state:
         return Mended(run)
     fix = Fix.START_UNNOTED if run.state is RunState.ASKED else Fix.RUN_DRIFTED
-    return Mended(replace(run, state=state), fix, found.error or "")
+    moved_at = max(run.moved_at, found.ended_at or found.started_at or found.created_at)
+    return Mended(replace(run, state=state, moved_at=moved_at), fix, found.error or "")
 
 
 def _unknown(run: TaskRun) -> Mended:

@@ -13,6 +13,7 @@ from contracts.executor import StartRun
 from contracts.plan import PlanGraph, Strict
 from contracts.planner import Plan, PlanStatus, RunOptions, Task
 from services.planner.domain.assignment import freeze
+from services.planner.domain.task import address
 
 
 class Terms(Strict):
@@ -49,7 +50,7 @@ def another(
 
 def start_run(task: Task, found: Plan | None, terms: Terms, reuse_run_id: UUID | None = None) -> StartRun:
     """The plan as it is now: what becomes of it later does not touch this run. Raises Rejection without a ready one."""
-    plan, graph = _ready(found, task.id)
+    plan, graph = _ready(found, task)
     options = terms.options
     nodes = freeze(
         graph, plan.assignments, llm_backend=options.llm_backend, llm_model=options.llm_model, params=terms.params
@@ -74,16 +75,17 @@ def start_run(task: Task, found: Plan | None, terms: Terms, reuse_run_id: UUID |
     )
 
 
-def _ready(plan: Plan | None, task_id: UUID) -> tuple[Plan, PlanGraph]:
+def _ready(plan: Plan | None, task: Task) -> tuple[Plan, PlanGraph]:
     if plan is None:
+        draft_it = f"POST {address(task.company_id, task.id, '/plan')}"
         raise Rejection(
-            Code.PLAN_MISSING, "this task has no plan yet: draft one with POST /tasks/{id}/plan", task_id=str(task_id)
+            Code.PLAN_MISSING, f"this task has no plan yet: draft one with {draft_it}", task_id=str(task.id)
         )
     if plan.status is not PlanStatus.READY or plan.graph is None:
         raise Rejection(
             Code.PLAN_NOT_READY,
             f"the plan of this task is {plan.status}; draft it again, or validate it",
-            task_id=str(task_id),
+            task_id=str(task.id),
             plan_id=str(plan.id),
             status=plan.status,
             errors=plan.errors,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import assert_never
 from uuid import UUID
 
 from contracts.errors import FluidcrewError
-from contracts.planner import PlanStatus, Task, TaskStatus
+from contracts.planner import PlanStatus, Task, TaskStatus, UpdateTask
+from contracts.refs import DEFAULT_COMPANY
 
 
 class IllegalMove(FluidcrewError):
@@ -46,17 +48,21 @@ LEGAL: Mapping[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.FAILED: frozenset({TaskStatus.READY, TaskStatus.RUNNING}),
 }
 ACTIVE = frozenset({TaskStatus.RUNNING, TaskStatus.PAUSED})
+LONG_AGO = datetime.fromtimestamp(0, UTC)
+EDITABLE = ("title", "description", "archived", "job_type", "payload", "assignee", "priority")
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRun:
-    """`ordinal` grows with every run that was asked for; `sequence` is that of the newest fact taken in."""
+    """`ordinal` grows with every run that was asked for; `sequence` is that of the newest fact taken in, and `moved_at` when
+    the run last moved, as its facts say."""
 
     run_id: UUID
     ordinal: int
     state: RunState
     sequence: int = 0
     dry_run: bool = False
+    moved_at: datetime = LONG_AGO
 
 
 def moved(current: TaskStatus, wanted: TaskStatus) -> TaskStatus:
@@ -65,19 +71,26 @@ def moved(current: TaskStatus, wanted: TaskStatus) -> TaskStatus:
     return wanted
 
 
-def told(run: TaskRun, state: RunState, sequence: int) -> TaskRun | None:
+def told(run: TaskRun, state: RunState, sequence: int, at: datetime) -> TaskRun | None:
     """The run after a fact, or None when it is no news: older than, or the same as, what was taken in before."""
-    return replace(run, state=state, sequence=sequence) if sequence > run.sequence else None
+    if sequence <= run.sequence:
+        return None
+    return replace(run, state=state, sequence=sequence, moved_at=max(run.moved_at, at))
 
 
-def accepted(run: TaskRun) -> TaskRun:
+def accepted(run: TaskRun, at: datetime) -> TaskRun:
     """The run after the executor said yes. Its facts may have been quicker than the answer, and know more."""
-    return replace(run, state=RunState.ACCEPTED) if run.state in UNCONFIRMED else run
+    return replace(run, state=RunState.ACCEPTED, moved_at=at) if run.state in UNCONFIRMED else run
 
 
 def is_latest(run: TaskRun, current: TaskRun | None) -> bool:
-    """Whether the task shows this run: a late fact of an older one must not."""
-    return run.state not in UNCONFIRMED and (current is None or run.ordinal >= current.ordinal)
+    """Whether the task shows this run: the one that moved last, as only one of them is active at a time.
+
+    That is the newest, or an ended one that was reopened after it. A late fact of another changes nothing.
+    """
+    if run.state in UNCONFIRMED or current is None:
+        return run.state not in UNCONFIRMED
+    return (run.moved_at, run.ordinal) >= (current.moved_at, current.ordinal)
 
 
 def shown(run: TaskRun, plan: PlanStatus | None) -> TaskStatus:
@@ -107,6 +120,19 @@ def after_planning(status: TaskStatus, plan: PlanStatus) -> TaskStatus:
     if plan is PlanStatus.READY:
         return moved(status, TaskStatus.READY)
     return moved(status, TaskStatus.DRAFT) if status is TaskStatus.READY else status
+
+
+def changes_of(request: UpdateTask) -> dict[str, object]:
+    """What a person wants different; what is left out stays as it is."""
+    given = {name: getattr(request, name) for name in EDITABLE}
+    cleared = [*request.clears, *(["description"] if request.clear_description else [])]
+    return {name: value for name, value in given.items() if value is not None} | dict.fromkeys(cleared)
+
+
+def address(company: str, task_id: UUID, what: str = "") -> str:
+    """The path under which the API offers this of a task, for refusals that name the way out."""
+    scope = "" if company == DEFAULT_COMPANY else f"/companies/{company}"
+    return f"{scope}/tasks/{task_id}{what}"
 
 
 def launch_is_pending(task: Task) -> bool:

@@ -27,7 +27,7 @@ from services.planner.domain.dependencies import refuse_cycle
 from services.planner.handlers.effects import locked, unknown_task
 from services.planner.handlers.intents import start_if_due
 from services.planner.store.dependencies import DependencyStore
-from services.planner.store.tasks import TaskStore
+from services.planner.store.tasks import TaskRow, TaskStore
 
 NAMED = 5  # tasks in a message
 
@@ -89,22 +89,24 @@ class Dependencies:
         async with self._uow.begin(job.context) as tx:
             await self._jobs.finish(tx, job, {})
 
-    async def release(self, company: str, task_id: UUID, done: UUID, context: Context) -> bool:
-        """Returns whether it was waiting, and waits for nothing more."""
+    async def release(self, company: str, task_id: UUID, done: UUID, context: Context) -> None:
         async with self._uow.begin(context) as tx:
-            row = await TaskStore(tx.conn).lock_task(company, task_id)
-            if row is None or row.task.waits_for:
-                return False
-            if row.waiting:
-                await DependencyStore(tx.conn).set_waiting(task_id, False)
-                tx.publish(_released(row.task, done))
-            await start_if_due(tx, self._jobs, row.task)
-            return row.waiting
+            if (row := await TaskStore(tx.conn).lock_task(company, task_id)) is not None:
+                await self._released(tx, row, done)
 
-    async def release_late(self, company: str, task_id: UUID) -> bool:
-        """The same, of a task whose release got lost."""
-        needed = await DependencyStore(self._pool).dependencies(task_id)
-        return bool(needed) and await self.release(company, task_id, needed[-1].id, Context())
+    async def release_late(self, tx: Tx, row: TaskRow) -> bool:
+        """A locked task whose release got lost. Returns whether it was waiting, and waits for nothing more."""
+        needed = await DependencyStore(tx.conn).dependencies(row.task.id)
+        return bool(needed) and await self._released(tx, row, needed[-1].id)
+
+    async def _released(self, tx: Tx, row: TaskRow, done: UUID) -> bool:
+        if row.task.waits_for:
+            return False
+        if row.waiting:
+            await DependencyStore(tx.conn).set_waiting(row.task.id, False)
+            tx.publish(_released(row.task, done))
+        await start_if_due(tx, self._jobs, row.task)
+        return row.waiting
 
 
 async def depend(tx: Tx, task: Task, wanted: Sequence[UUID]) -> None:
@@ -134,7 +136,8 @@ async def refuse_while_needed(tx: Tx, task: Task) -> None:
         named = ", ".join(repr(other.title) for other in waiting[:NAMED]) + (" …" if len(waiting) > NAMED else "")
         raise Rejection(
             Code.ILLEGAL_STATE,
-            f"{len(waiting)} tasks wait for this one: {named}; remove the dependencies first",
+            f"{'one task waits' if len(waiting) == 1 else f'{len(waiting)} tasks wait'} for this one: {named}; "
+            "remove the dependencies first",
             state=task.status,
             legal=[TaskStatus.COMPLETED],
             dependents=[str(other.id) for other in waiting],

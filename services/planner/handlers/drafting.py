@@ -11,8 +11,11 @@ from chassis.job_table import Job, JobState
 from chassis.jobs import Jobs
 from chassis.llm.call import ModelFailure
 from chassis.llm.models import Models
+from chassis.llm.remote_purse import RemotePurse, RemotePurses
+from chassis.llm.spending import OverBudget
 from chassis.postgres import Pool
 from chassis.unit_of_work import Answered, Tx, UnitOfWork
+from contracts.budgets import Payer
 from contracts.errors import Code, Rejection, RetryLater
 from contracts.planner import DraftPlan, PlanDrafted, PlanRetried, PlanStatus, PlanVersion, RunOptions, Task
 from services.planner.adapters.drafting import Supervisor
@@ -28,6 +31,7 @@ from services.planner.store.tasks import TaskStore
 KIND = "draft"
 ATTEMPTS = 40  # of a job, whatever stops it; a provider that does not answer gets fewer
 LONGEST_DELAY = 600.0  # seconds a provider's Retry-After may put a draft off
+FIRST_LOOK_FOR_MONEY = 2.0  # seconds until a draft that no budget bore is tried again; doubles
 
 
 def delay_before(attempt: int, retry_after: float | None = None) -> float:
@@ -51,6 +55,7 @@ class Drafting:
         jobs: Jobs,
         models: Models,
         supervisor: Supervisor,
+        purses: RemotePurses,
         auto_start: AutoStart,
         settings: PlannerSettings,
     ) -> None:
@@ -59,6 +64,7 @@ class Drafting:
         self._jobs = jobs
         self._models = models
         self._supervisor = supervisor
+        self._purses = purses
         self._auto_start = auto_start
         self._settings = settings
 
@@ -113,23 +119,30 @@ class Drafting:
         options = order.terms.options if order.terms else RunOptions()
         try:
             choice = self._models.choose(options.llm_backend, options.llm_model)
-            draft = await self._supervisor.draft(order.brief, choice)
+            draft = await self._supervisor.draft(order.brief, choice, await self._purse(job))
         except ModelFailure as failure:
             draft = await self._without_answer(job, failure)
         return await self._record(job, draft)
 
+    async def _purse(self, job: Job) -> RemotePurse:
+        task_id = UUID(job.ref)
+        row = await TaskStore(self._pool).task(job.company, task_id)
+        payer = Payer(project=row.task.project_id, task_id=task_id) if row else Payer(task_id=task_id)
+        return self._purses.of(job.company, payer, job.context)
+
     async def _without_answer(self, job: Job, failure: ModelFailure) -> Draft:
         """What waiting cannot cure makes the plan invalid, with the reason; the rest is tried again for a while."""
+        if isinstance(failure, OverBudget):
+            raise await self._later(job, failure, min(FIRST_LOOK_FOR_MONEY * 2 ** (job.attempt - 1), LONGEST_DELAY))
         if not failure.retriable:
             return Draft(None, "supervisor", errors=(failure.message,), tokens=failure.usage.total_tokens)
         if job.attempt < self._settings.draft_attempts:
-            raise await self._later(job, failure)
+            raise await self._later(job, failure, delay_before(job.attempt, failure.retry_after))
         advice = "check the provider (fluidcrew doctor), then ask for the plan again"
         raise Rejection(Code.UNAVAILABLE, f"{failure.message}; gave up after {job.attempt} attempts: {advice}")
 
-    async def _later(self, job: Job, failure: ModelFailure) -> RetryLater:
+    async def _later(self, job: Job, failure: ModelFailure, delay: float) -> RetryLater:
         """It is told as a fact: whoever watches shall see why nothing moves, and until when."""
-        delay = delay_before(job.attempt, failure.retry_after)
         due_at = datetime.now(UTC) + timedelta(seconds=delay)
         fact = PlanRetried(
             company=job.company, task_id=UUID(job.ref), attempt=job.attempt, error=failure.message, due_at=due_at

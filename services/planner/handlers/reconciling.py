@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 import structlog
 
@@ -10,19 +11,22 @@ from chassis.bus import Bus
 from chassis.context import Context
 from chassis.jobs import Jobs
 from chassis.outage import Outage
+from chassis.pausing import happens_within
 from chassis.postgres import CONNECTION_LOST, Pool
 from chassis.telemetry import RECONCILED
-from chassis.unit_of_work import UnitOfWork
+from chassis.unit_of_work import Tx, UnitOfWork
 from contracts.errors import Code, Rejection, RetryLater
 from contracts.executor import GetRun, Run
-from services.planner.domain.drift import Fix, mended
+from contracts.planner import Task
+from contracts.task_control import TaskRepaired
+from services.planner.domain.drift import DETAIL, Fix, mended
 from services.planner.domain.task import UNCONFIRMED, is_latest
 from services.planner.handlers.dependencies import Dependencies
 from services.planner.handlers.effects import confirm, show_run
 from services.planner.handlers.intents import carry_order, start_if_due
 from services.planner.store.drift import DriftStore, Left, Silent, alone
 from services.planner.store.runs import RunStore
-from services.planner.store.tasks import TaskStore
+from services.planner.store.tasks import TaskRow, TaskStore
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +49,7 @@ class Reconciler:
         self._database = Outage("reconciler.database")
 
     async def run(self, stop: asyncio.Event) -> None:
-        while not await _stopped(stop, self._every):
+        while not await happens_within(self._every, stop):
             try:
                 await self.look()
                 self._database.over()
@@ -88,6 +92,8 @@ class Reconciler:
             await runs.save_run(repair.run)
             if repair.fix is None:
                 return
+            if not row.deleted:
+                tx.publish(_repaired(row.task, repair.fix, silent.run_id))
             if run.state in UNCONFIRMED:
                 row = await confirm(tx, self._jobs, row, repair.run)
             if is_latest(repair.run, current):
@@ -95,32 +101,26 @@ class Reconciler:
         self._fixed(repair.fix, task_id=str(silent.task_id), run_id=str(silent.run_id))
 
     async def _intend_again(self, kind: Fix, left: Left) -> None:
-        if kind is Fix.RELEASE_LEFT:
-            done = await self._dependencies.release_late(left.company, left.task_id)
-        else:
-            done = await self._job_for(kind, left)
-        if done:
-            self._fixed(kind, task_id=str(left.task_id))
-
-    async def _job_for(self, kind: Fix, left: Left) -> bool:
         async with self._uow.begin() as tx:
             row = await TaskStore(tx.conn).lock_task(left.company, left.task_id)
-            if row is None:
-                return False
-            if kind is Fix.START_LEFT:
-                return await start_if_due(tx, self._jobs, row.task)
-            await carry_order(tx, self._jobs, row.task)
-            return True
+            if row is None or not await self._carried_out(tx, kind, row):
+                return
+            tx.publish(_repaired(row.task, kind))
+        self._fixed(kind, task_id=str(left.task_id))
+
+    async def _carried_out(self, tx: Tx, kind: Fix, row: TaskRow) -> bool:
+        if kind is Fix.RELEASE_LEFT:
+            return await self._dependencies.release_late(tx, row)
+        if kind is Fix.START_LEFT:
+            return await start_if_due(tx, self._jobs, row.task)
+        await carry_order(tx, self._jobs, row.task)
+        return True
 
     def _fixed(self, kind: Fix, **about: str) -> None:
         RECONCILED.labels(kind).inc()
         log.warning("task.repaired", kind=kind, **about)
 
 
-async def _stopped(stop: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return False
-    return True
+def _repaired(task: Task, fix: Fix, run_id: UUID | None = None) -> TaskRepaired:
+    about = {"company": task.company_id, "task_id": task.id, "title": task.title}
+    return TaskRepaired(**about, repair=fix, detail=DETAIL[fix], run_id=run_id)

@@ -14,6 +14,7 @@ from contracts.planner import RunAccepted
 from contracts.task_control import RetryTask
 from services.planner.domain.control import let_start
 from services.planner.domain.launch import another, run_id_of, start_run
+from services.planner.domain.task import address
 from services.planner.handlers.effects import locked
 from services.planner.handlers.starting import Starting
 from services.planner.store.plans import PlanStore
@@ -48,9 +49,10 @@ class Retrying:
         let_start(task)
         earlier = await runs.earlier_runs(task.id, 1)
         if not earlier:
+            start_it = address(task.company_id, task.id, "/run")
             raise Rejection(
                 Code.ILLEGAL_STATE,
-                "the task has never run, so there is nothing to retry; start it with POST /tasks/{id}/run",
+                f"the task has never run, so there is nothing to retry; start it with POST {start_it}",
                 state=task.status,
                 legal=["run"],
             )

@@ -7,6 +7,7 @@ again under the same command id, or the run's own facts tell.
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
@@ -71,7 +72,7 @@ class Starting:
             if row is None or run is None or run.state not in UNCONFIRMED:
                 return  # the run's facts were quicker than this answer
             current = await runs.latest_run(row.task.id)
-            run = accepted(run)
+            run = accepted(run, datetime.now(UTC))
             await runs.save_run(run)
             row = await confirm(tx, self._jobs, row, run)
             if is_latest(run, current):

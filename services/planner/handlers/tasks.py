@@ -24,7 +24,7 @@ from contracts.planner import (
 )
 from services.planner.domain.launch import Terms, meta_of, run_id_of
 from services.planner.domain.source import Brief, DraftOrder
-from services.planner.domain.task import ACTIVE
+from services.planner.domain.task import ACTIVE, changes_of
 from services.planner.handlers.dependencies import depend, refuse_while_needed
 from services.planner.handlers.drafting import enqueue
 from services.planner.handlers.effects import known_project, locked, new_task, unknown_place, unknown_task
@@ -101,12 +101,10 @@ class Tasks:
     async def update(self, request: UpdateTask, context: Context) -> Task:
         async with self._uow.order(request, context) as tx:
             task = (await locked(tx, request.company, request.task_id)).task
-            description = None if request.clear_description else request.description or task.description
-            archived = task.archived if request.archived is None else request.archived
-            title = request.title or task.title
-            if (title, description, archived) != (task.title, task.description, task.archived):
-                await TaskStore(tx.conn).edit_task(task.id, title, description, archived)
-                tx.publish(planner.TaskWasUpdated(company=request.company, task_id=task.id, title=title))
+            edited = task.model_copy(update=changes_of(request))
+            if edited != task:
+                await TaskStore(tx.conn).edit_task(edited)
+                tx.publish(planner.TaskWasUpdated(company=request.company, task_id=task.id, title=edited.title))
             return tx.answer((await locked(tx, request.company, request.task_id)).task)
 
     async def delete(self, request: DeleteTask, context: Context) -> Deleted:

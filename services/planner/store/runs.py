@@ -10,7 +10,9 @@ from chassis.postgres import Connection, Pool
 from contracts.executor import StartRun
 from services.planner.domain.task import RunState, TaskRun
 
-RUN = "select run_id, ordinal, state, sequence, dry_run from task_runs"
+RUN = "select run_id, ordinal, state, sequence, dry_run, moved_at from task_runs"
+#: of a task's runs: the one that moved last, as domain.task.is_latest has it
+LATEST = "order by moved_at desc, ordinal desc"
 
 
 def _run(row: asyncpg.Record | None) -> TaskRun | None:
@@ -81,14 +83,14 @@ class RunStore:
     async def latest_run(self, task_id: UUID) -> TaskRun | None:
         return _run(
             await self._db.fetchrow(
-                f"{RUN} where task_id = $1 and state not in ('asked', 'refused') order by ordinal desc limit 1", task_id
+                f"{RUN} where task_id = $1 and state not in ('asked', 'refused') {LATEST} limit 1", task_id
             )
         )
 
     async def save_run(self, run: TaskRun) -> None:
         await self._db.execute(
-            "update task_runs set state = $2, sequence = $3, heard_at = clock_timestamp() where run_id = $1",
-            *(run.run_id, run.state, run.sequence),
+            "update task_runs set state = $2, sequence = $3, moved_at = $4, heard_at = clock_timestamp() where run_id = $1",
+            *(run.run_id, run.state, run.sequence, run.moved_at),
         )
 
     async def retry_of(self, run_id: UUID) -> tuple[UUID | None, bool]:
@@ -99,9 +101,9 @@ class RunStore:
     async def earlier_runs(self, task_id: UUID, most: int) -> list[UUID]:
         """Those that the executor accepted and that were no rehearsals, the newest first."""
         rows = await self._db.fetch(
-            """
+            f"""
             select run_id from task_runs where task_id = $1 and state not in ('asked', 'refused') and not dry_run
-            order by ordinal desc limit $2
+            {LATEST} limit $2
             """,
             *(task_id, most),
         )

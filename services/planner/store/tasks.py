@@ -159,18 +159,20 @@ class TaskStore:
         total = await self._db.fetchval(COUNT_TASKS, *filters)
         return Page[Task](items=[shown(row) for row in rows], total=total)
 
-    async def edit_task(self, id: UUID, title: str, description: str | None, archived: bool) -> None:
+    async def edit_task(self, task: Task) -> None:
         """Raises Rejection(title_taken)."""
         try:
             await self._db.execute(
                 """
-                update tasks set title = $2, description = $3, archived = $4, updated_at = clock_timestamp()
+                update tasks set title = $2, description = $3, archived = $4, job_type = $5, payload = $6, assignee = $7,
+                    priority = $8, updated_at = clock_timestamp()
                 where id = $1
                 """,
-                *(id, title, description, archived),
+                *(task.id, task.title, task.description, task.archived),
+                *(task.job_type, task.payload, task.assignee, task.priority),
             )
         except asyncpg.UniqueViolationError as error:
-            raise self._title_taken(title) from error
+            raise self._title_taken(task.title) from error
 
     async def delete_task(self, id: UUID) -> None:
         await self._db.execute(
