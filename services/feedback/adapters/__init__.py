@@ -1,0 +1,1 @@
+"""What feedback reaches outside: the reviewing model."""

@@ -1,0 +1,1 @@
+"""What feedback does with each request, job and fact."""
