@@ -26,9 +26,10 @@ from services.gateway.retention.rules import register as register_retention
 from services.gateway.routes import docs, health
 from services.gateway.routing import offer
 from services.gateway.settings import GatewaySettings
-from services.gateway.store import PROJECTOR_SETTINGS, Feed
+from services.gateway.store import Feed
 from services.gateway.stream import Streams
 from services.gateway.tail import Tail
+from services.gateway.telling.store import PROJECTOR_SETTINGS
 from services.gateway.timeline import DOORBELL, Projector
 from services.gateway.watching import Watching
 
@@ -67,7 +68,7 @@ def _middleware(settings: GatewaySettings) -> list[Middleware]:
         Middleware(
             CORSMiddleware,
             allow_origins=settings.origins,
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=ACCEPTED,
             expose_headers=EXPOSED,
         ),

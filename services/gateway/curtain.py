@@ -7,19 +7,18 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from services.gateway.domain.course import Course
+from services.gateway.domain.course import TASK_PATIENCE, Course
 from services.gateway.domain.cursor import Cursor
 from services.gateway.store import Told
 from services.gateway.stream import Frame, Mailbox, ending
 
 OVER = "over"
-QUIET = 1.5  # seconds without news after a run's end, while its task has not followed
 
 
 def course_of(facts: Iterable[Told], before: Course | None = None) -> Course:
     course = before or Course()
     for told in facts:
-        course = course.after(told.level, told.task_id)
+        course = course.after(told.level, told.task_id, told.at)
     return course
 
 
@@ -41,7 +40,7 @@ class Curtain:
             self._falling.cancel()
             self._falling = None
         if self._course.ended is not None:
-            quiet = QUIET if self._course.task_follows else 0
+            quiet = TASK_PATIENCE.total_seconds() if self._course.task_follows else 0
             self._falling = asyncio.get_running_loop().call_later(quiet, self._mailbox.close, OVER)
 
     def last_frame(self, otherwise: str, at: Cursor | None = None) -> bytes:

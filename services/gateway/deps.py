@@ -13,10 +13,13 @@ from chassis.blobs import Blobs
 from chassis.bus import Bus
 from chassis.context import Context
 from chassis.health import Health
+from contracts.errors import Code, Rejection
 from contracts.refs import Slug
 from services.gateway.asking import Desk
 from services.gateway.auth import Caller, company_for
 from services.gateway.domain import roles, times
+from services.gateway.domain.forms import Form, wanted_form
+from services.gateway.domain.places import bare
 from services.gateway.domain.roles import Role
 from services.gateway.presence import Presence
 from services.gateway.settings import GatewaySettings
@@ -137,11 +140,14 @@ IdempotencyHeader = Annotated[
 ]
 
 
-def _command_id(request: Request, caller: CallerDep, idempotency_key: IdempotencyHeader = None) -> UUID:
-    """Same key, method, path and Idempotency-Key: same command."""
+def _command_id(
+    request: Request, caller: CallerDep, company: CompanyDep, idempotency_key: IdempotencyHeader = None
+) -> UUID:
+    """Same key, company, method, place and Idempotency-Key: same command, whichever address of the place was used."""
     if idempotency_key is None:
         return uuid4()
-    scope = f"{caller.company}\n{caller.key_id}\n{request.method}\n{request.url.path}\n{idempotency_key}"
+    path = bare(request.url.path, request.path_params)
+    scope = f"{company}\n{caller.key_id}\n{request.method}\n{path}\n{idempotency_key}"
     return uuid5(NAMESPACE_URL, scope)
 
 
@@ -154,6 +160,38 @@ def _own_request_id(request: Request) -> str | None:
 
 
 OwnRequestIdDep = Annotated[str | None, Depends(_own_request_id)]
+
+
+def _with_request_id(given: OwnRequestIdDep) -> str:
+    if given is None:
+        raise Rejection(
+            Code.BAD_REQUEST,
+            "send an X-Request-ID header: what is said of a result is kept with the request it came in",
+        )
+    return given
+
+
+#: for routes that are refused without one; `openapi_extra=NEEDS_REQUEST_ID` says so
+NeedsRequestId = Depends(_with_request_id)
+NEEDS_REQUEST_ID = {"parameters": [{"$ref": "#/components/parameters/NeededRequestId"}]}
+
+
+def _received_at(request: Request) -> datetime:
+    received: datetime = request.state.received_at
+    return received
+
+
+ReceivedAtDep = Annotated[datetime, Depends(_received_at)]
+
+
+def _form(
+    response: Response, accept: Annotated[str | None, Header(max_length=1000, include_in_schema=False)] = None
+) -> Form:
+    response.headers["Vary"] = "Accept"
+    return wanted_form(accept)
+
+
+FormDep = Annotated[Form, Depends(_form)]
 
 TimeRange = tuple[datetime | None, datetime | None]
 

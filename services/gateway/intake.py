@@ -13,9 +13,8 @@ from types import TracebackType
 
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
+from chassis.arrivals import Arrival, Listening, nak, settle
 from contracts.streams import ConsumerSpec
 
 log = structlog.get_logger(__name__)
@@ -37,8 +36,8 @@ class Intake:
         self._batch = batch
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{spec.stream}.{spec.durable}"
         self._inbox = f"{nc.new_inbox()}.{spec.durable}"
-        self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()  # None: stop waiting
-        self._subscription: Subscription | None = None
+        self._arrived: asyncio.Queue[Arrival | None] = asyncio.Queue()  # None: stop waiting
+        self._listening = Listening(nc, f"{self._inbox}.*", self._hear)
         self._stopping: asyncio.Task[None] | None = None
         self._asked = 0  # number of the request that is open
         self._open = 0  # messages it may still bring
@@ -47,9 +46,7 @@ class Intake:
         self._reconnects = 0
 
     async def __aenter__(self) -> Intake:
-        self._subscription = await self._nc.subscribe(
-            f"{self._inbox}.*", cb=self._hear, pending_msgs_limit=10**6, pending_bytes_limit=10**9
-        )
+        await self._listening.start()
         self._stopping = asyncio.create_task(self._end_waiting())
         return self
 
@@ -59,35 +56,34 @@ class Intake:
         """What nobody has looked at goes to the next leader at once."""
         if self._stopping is not None:
             self._stopping.cancel()
-        if self._subscription is not None and self._nc.is_connected:
-            await self._subscription.unsubscribe()
-            for message in self._waiting(self._arrived.qsize()):
-                await message.nak()
+        await self._listening.stop()
+        if self._nc.is_connected:
+            await settle(self._nc, [(message, nak(0)) for message in self._waiting(self._arrived.qsize())])
 
     async def _end_waiting(self) -> None:
         await self._stop.wait()
         self._arrived.put_nowait(None)
 
-    def _waiting(self, limit: int) -> list[Msg]:
+    def _waiting(self, limit: int) -> list[Arrival]:
         """What is here already, without waiting for more."""
         here = (self._arrived.get_nowait() for _ in range(min(limit, self._arrived.qsize())))
         return [message for message in here if message is not None]
 
-    async def _hear(self, message: Msg) -> None:
+    def _hear(self, message: Arrival) -> None:
         self._heard = time.monotonic()
-        status = (message.headers or {}).get("Status")
-        if status is None:
+        status = message.status
+        if not status:
             self._open -= 1
             self._arrived.put_nowait(message)
-        elif status != "100" and message.subject == f"{self._inbox}.{self._asked}":
+        elif not status.startswith("100") and message.subject == f"{self._inbox}.{self._asked}":
             self._open = 0
-            if status == "408":  # the request has lived its time; nobody may have to wait for the next one
-                await self._ask()
+            if status.startswith("408"):  # the request has lived its time; nobody may have to wait for the next one
+                self._arrived.put_nowait(None)
             else:
                 self._not_before = self._heard + REST
-                log.info("timeline.refused", status=status, reason=(message.headers or {}).get("Description", ""))
+                log.info("timeline.refused", status=status)
 
-    async def take(self, timeout: float) -> list[Msg]:
+    async def take(self, timeout: float) -> list[Arrival]:
         """What has arrived, at most a batch; empty when nothing did within `timeout` seconds, or when told to stop."""
         if self._arrived.empty():
             await self._ask()

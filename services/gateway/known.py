@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from contracts.errors import RetryLater
 from contracts.executor import GetRun
 from contracts.planner import GetTask
 from contracts.refs import DEFAULT_COMPANY
@@ -27,3 +28,11 @@ async def refuse_unknown_company(desk: Desk) -> None:
 async def refuse_unknown_task(desk: Desk, feed: Feed, task_id: UUID) -> None:
     if not await feed.knows_task(desk.company, task_id):
         await desk.ask(GetTask(task_id=task_id))
+
+
+async def title_of_run(desk: Desk, run_id: UUID) -> str | None:
+    """None while its executor is away. Raises Rejection(not_found) when there is no such run."""
+    try:
+        return (await desk.ask(GetRun(run_id=run_id, include_nodes=False))).run.title
+    except RetryLater:
+        return None

@@ -44,6 +44,8 @@ STATUS: Mapping[Code, int] = {
     Code.PAUSED: 409,
     Code.CANCELED: 409,
     Code.WAITS_FOR_TASKS: 409,
+    Code.VERDICT_TAKEN: 409,
+    Code.OVER_BUDGET: 409,
     Code.IDEMPOTENCY_MISMATCH: 422,
     Code.IN_FLIGHT: 409,
     Code.METHOD_NOT_ALLOWED: 405,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import structlog
@@ -17,7 +18,7 @@ PATTERN = re.compile(r"^[\x21-\x7e]{1,128}$")
 
 
 class RequestIds:
-    """Leaves `request_id` and `request_id_given` in the request's state."""
+    """Leaves `request_id`, `request_id_given` and `received_at` in the request's state."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -29,7 +30,7 @@ class RequestIds:
         given = Headers(scope=scope).get(HEADER)
         fit = given is not None and PATTERN.match(given) is not None
         request_id = given if given is not None and fit else uuid4().hex
-        scope.setdefault("state", {}).update(request_id=request_id, request_id_given=fit)
+        scope.setdefault("state", {}).update(request_id=request_id, request_id_given=fit, received_at=datetime.now(UTC))
 
         async def echo(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -12,16 +12,22 @@ from contracts.errors import Code, Rejection
 from contracts.planner import GetTask
 from services.gateway.deps import CompanyPath, DeskDep, ProjectPath
 from services.gateway.routes import (
+    budgets,
     companies,
     config,
     dead_letters,
     docs,
     events,
+    feedback_policies,
+    feedbacks,
     health,
     nodes,
     plans,
     providers,
+    quality,
+    reviews,
     runs,
+    sidecars,
     streams,
     task_control,
     task_links,
@@ -34,7 +40,8 @@ PROJECT = f"{COMPANY}/projects/{{project}}"
 OF_ALL = (health, companies, config, providers, dead_letters, docs)
 OF_A_COMPANY = (
     *(tasks.collection, tasks.router, task_control.router, task_runs.router, task_links.router, plans.router),
-    *(streams.router, runs.router, nodes.router, events.router),
+    *(streams.router, runs.router, nodes.router, sidecars.router, events.router, budgets.router),
+    *(feedbacks.router, feedback_policies.router, reviews.router, quality.router),
 )
 
 

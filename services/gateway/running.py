@@ -10,6 +10,7 @@ import structlog
 from chassis.postgres import CONNECTION_LOST
 from contracts.executor import Node, RunDetail, RunSummary
 from services.gateway.domain.times import shown_in
+from services.gateway.judging import Said, degraded, of_node
 from services.gateway.news import event_of
 from services.gateway.schemas import Dag, Event, NodeOut, RunEdge, RunOut, RunSummaryOut
 from services.gateway.store import Feed
@@ -17,21 +18,23 @@ from services.gateway.store import Feed
 log = structlog.get_logger(__name__)
 
 
-def node_out(node: Node) -> NodeOut:
-    return NodeOut(**dict(node))
+def node_out(node: Node, said: Said | None) -> NodeOut:
+    return NodeOut(**dict(node), feedbacks=of_node(said, node.id))
 
 
-def dag_of(nodes: Sequence[Node]) -> Dag:
+def dag_of(nodes: Sequence[Node], said: Said | None) -> Dag:
     ids = {node.key: node.id for node in nodes}
     edges = [RunEdge(source=ids[dep], target=node.id) for node in nodes for dep in node.deps if dep in ids]
-    return Dag(nodes=[node_out(node) for node in nodes], edges=edges)
+    return Dag(nodes=[node_out(node, said) for node in nodes], edges=edges)
 
 
 def summary_out(summary: RunSummary, events_total: int | None) -> RunSummaryOut:
     return RunSummaryOut(**dict(summary), events_total=events_total)
 
 
-async def run_out(feed: Feed, company: str, detail: RunDetail, *, events: int, zone: ZoneInfo | None) -> RunOut:
+async def run_out(
+    feed: Feed, company: str, detail: RunDetail, said: Said | None, *, events: int, zone: ZoneInfo | None
+) -> RunOut:
     """Without the timeline a run can still be shown: its events are null then, and named in `degraded`."""
     total: int | None = None
     shown: list[Event] | None = None
@@ -43,10 +46,10 @@ async def run_out(feed: Feed, company: str, detail: RunDetail, *, events: int, z
     return RunOut(
         **dict(detail.run),
         summary=summary_out(detail.summary, total),
-        dag=dag_of(detail.nodes or []),
+        dag=dag_of(detail.nodes or [], said),
         events=shown,
         artifacts=[],
-        degraded=["events"] if shown is None else [],
+        degraded=(["events"] if shown is None else []) + degraded(said),
     )
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from contracts.budgets import Budget, Limit
 from contracts.executor import ControlMode, Node, NodeStatus, Run, RunAction, RunSummary
+from contracts.feedback import Feedback
 from contracts.plan import Assignment, Gate, Name, Params, PlanGraph, Strict, Text, Title
 from contracts.planner import PlanStatus, PlanVersion, RunOptions, Task, TaskSpec
 from contracts.refs import Slug
 from contracts.run_control import NodeAction
+from contracts.sidecar import Sidecar
 from contracts.story import DeadLetter
 from contracts.task_control import Company, Project
 from services.gateway.paging import PageOf
@@ -25,7 +28,7 @@ class TaskIn(Strict):
 
     title: Title = Field(examples=["Write a market study"])
     description: Text | None = None
-    gate: Gate | None = Field(default=None, description="what a review may do; the server's default is `off`")
+    gate: Gate | None = Field(default=None, description="what a review may do; the server's default is `gate`")
     project: Slug | None = Field(default=None, description="the path's, or `default`")
     dependencies: list[UUID] = Field(
         default_factory=list, max_length=100, description="draft: tasks that must be completed before it may start"
@@ -66,11 +69,20 @@ class TaskIn(Strict):
 
 
 class TaskPatch(Strict):
-    """What is left out stays as it is; `description: null` clears it."""
+    """What is left out stays as it is; null clears `description`, `job_type` and `assignee`. `payload` is replaced whole."""
 
     title: Title | None = None
     description: Text | None = None
     archived: bool | None = None
+    job_type: Name | None = None
+    payload: Params | None = None
+    assignee: Name | None = None
+    priority: int | None = Field(default=None, ge=-100, le=100)
+
+    @property
+    def clears(self) -> list[str]:
+        nullable = ("description", "job_type", "assignee")
+        return [name for name in nullable if name in self.model_fields_set and getattr(self, name) is None]
 
 
 class PlanIn(Strict):
@@ -116,6 +128,10 @@ class CompanyIn(Strict):
 class ProjectIn(Strict):
     id: Slug = Field(examples=["website"])
     name: Title = Field(examples=["The new website"])
+
+
+class BudgetIn(Strict):
+    limit_usd: Limit = Field(examples=["25"], description="US dollars, as a number or as text, which is exact")
 
 
 # what they get --------------------------------------------------------------------------------------------------------
@@ -179,7 +195,9 @@ class TaskStatusOut(BaseModel):
 
 
 class NodeOut(Node):
-    feedbacks: list[dict[str, Any]] | None = Field(default_factory=list)
+    """`feedbacks` is null while they cannot be asked for; `degraded` beside it says so."""
+
+    feedbacks: list[Feedback] | None
 
 
 class Event(BaseModel):
@@ -254,6 +272,9 @@ class ConditionOut(BaseModel):
 class TaskPage(PageOf[Task]): ...
 
 
+class BudgetPage(PageOf[Budget]): ...
+
+
 class CompanyPage(PageOf[Company]): ...
 
 
@@ -266,10 +287,14 @@ class PlanVersionPage(PageOf[PlanVersion]): ...
 class RunPage(PageOf[Run]): ...
 
 
-class NodePage(PageOf[NodeOut]): ...
+class NodePage(PageOf[NodeOut]):
+    degraded: list[str] = Field(default_factory=list)
 
 
 class ArtifactPage(PageOf[Artifact]): ...
+
+
+class SidecarPage(PageOf[Sidecar]): ...
 
 
 class EventPage(PageOf[Event]): ...

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 
+from chassis.pausing import happens_within
 from chassis.postgres import CONNECTION_LOST
 from services.gateway.domain.cursor import Cursor
 from services.gateway.news import News
@@ -73,12 +74,8 @@ class Tail:
         self._wake.set()
 
     async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(self._poll):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        self._wake.clear()
+        if await happens_within(self._poll, self._wake):
+            self._wake.clear()
 
     async def _advance(self) -> None:
         watched: dict[str, list[Watcher]] = {}

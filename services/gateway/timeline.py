@@ -13,15 +13,15 @@ from uuid import uuid4
 
 import asyncpg
 import structlog
-from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge, Histogram
 
 from chassis import telemetry
+from chassis.arrivals import ACK, Arrival, nak, settle
 from chassis.blobs import Blobs
 from chassis.bus import Bus
 from chassis.context import Context
 from chassis.dead_letters import DeadLetters
+from chassis.pausing import happens_within
 from chassis.postgres import CONNECTION_LOST, Connection, Pool
 from chassis.unit_of_work import AlreadyHandled
 from contracts.catalog import OWNER_REQUESTS
@@ -30,9 +30,9 @@ from contracts.errors import Rejection, RetryLater
 from contracts.refs import BlobRef
 from contracts.story import Resent
 from contracts.streams import TIMELINE
-from services.gateway.domain.facts import Fact, Sorted, place_of, read_fact, skipped_over, sort_out, tombstone
+from services.gateway.domain.facts import Fact, Sorted, Stamp, place_of, read_fact, skipped_over, sort_out, tombstone
 from services.gateway.intake import Intake
-from services.gateway.store import Gap, Timeline
+from services.gateway.telling.store import Gap, Timeline
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +74,7 @@ class Projector:
                         await self._lead(connection, stop)
             except CONNECTION_LOST as error:
                 log.warning("timeline.database_gone", error=str(error))
-            await _pause(stop, ELECTION)
+            await happens_within(ELECTION, stop)
 
     @asynccontextmanager
     async def _leadership(self) -> AsyncIterator[Connection | None]:
@@ -103,7 +103,7 @@ class Projector:
 
     # from messages to facts -------------------------------------------------------------------------------------------
 
-    async def _project(self, connection: Connection, messages: Sequence[Msg]) -> None:
+    async def _project(self, connection: Connection, messages: Sequence[Arrival]) -> None:
         try:
             with SECONDS.time():
                 async with asyncio.timeout(PATIENCE):
@@ -111,25 +111,26 @@ class Projector:
                     read = [(message, await self._read(message, until)) for message in messages]
                     await self._tell(connection, [(m, fact) for m, fact in read if isinstance(fact, Fact)])
         except CONNECTION_LOST:
-            await _settle([(message, RetryLater(ELECTION)) for message in messages])
+            await self._settle([(message, RetryLater(ELECTION)) for message in messages])
             raise
-        await _settle(read)
+        await self._settle(read)
 
-    async def _read(self, message: Msg, until: float) -> Fact | RetryLater | None:
+    async def _read(self, message: Arrival, until: float) -> Fact | RetryLater | None:
         """What is no fact is a dead letter by now; None when it has no place in a story either."""
-        subject, headers = message.subject, message.headers or {}
         try:
-            return await self._fact(subject, headers, message.data, until)
+            if (stamp := Stamp.at_once(message.head)) is not None:
+                return read_fact(message.subject, stamp, message.body)
+            return await self._fact(message.subject, message.headers(), message.body, until)
         except RetryLater as later:
             return later
         except Rejection as rejection:
             await self._bury(message, str(rejection))
-            return place_of(subject, headers, str(rejection), uuid4())
+            return place_of(message.subject, message.headers(), str(rejection), uuid4())
 
     async def _fact(self, subject: str, headers: Mapping[str, str], data: bytes, until: float | None = None) -> Fact:
         envelope = Envelope.from_headers(headers)
         body = data if envelope.claim is None else await self._fetch(envelope.claim, until)
-        return read_fact(subject, envelope, body)
+        return read_fact(subject, Stamp.of(envelope), body)
 
     async def _fetch(self, claim: BlobRef, until: float | None) -> bytes:
         """A store that hangs must not hold up the rest of the batch."""
@@ -139,10 +140,9 @@ class Projector:
         except TimeoutError:
             raise RetryLater(STORE_HANGS, "the object store did not answer in time") from None
 
-    async def _bury(self, message: Msg, reason: str) -> None:
+    async def _bury(self, message: Arrival, reason: str) -> None:
         log.error("timeline.dead", subject=message.subject, reason=reason)
-        headers = dict(message.headers or {})
-        await self.dead_letters.bury(TIMELINE.durable, message.subject, headers, message.data, reason, 1)
+        await self.dead_letters.bury(TIMELINE.durable, message.subject, message.headers(), message.body, reason, 1)
 
     async def replay(self, subject: str, headers: Mapping[str, str], data: bytes) -> None:
         """A dead letter once more. Raises Rejection when it still is no fact."""
@@ -153,7 +153,7 @@ class Projector:
                 raise AlreadyHandled
         await self.bus.ring(DOORBELL)
 
-    async def _tell(self, connection: Connection, read: Sequence[tuple[Msg, Fact]]) -> None:
+    async def _tell(self, connection: Connection, read: Sequence[tuple[Arrival, Fact]]) -> None:
         """One transaction for all; one by one when the data of one of them is refused."""
         if not read:
             return
@@ -172,6 +172,12 @@ class Projector:
         if result.told:
             await self.bus.ring(DOORBELL)
 
+    async def _settle(self, read: Sequence[tuple[Arrival, Fact | RetryLater | None]]) -> None:
+        """Ack what is committed, nak what must come again; without a connection, all comes again by itself."""
+        if self.bus.connected:
+            answers = ((m, nak(fact.delay) if isinstance(fact, RetryLater) else ACK) for m, fact in read)
+            await settle(self.bus.nc, answers)
+
     # gaps -------------------------------------------------------------------------------------------------------------
 
     async def _chase_gaps(self, stop: asyncio.Event) -> None:
@@ -183,7 +189,7 @@ class Projector:
                 for gap in gaps:
                     with _outlived(owner=gap.owner, story=gap.story):
                         await self._chase(gap)
-            await _pause(stop, LOOK_FOR_GAPS)
+            await happens_within(LOOK_FOR_GAPS, stop)
 
     async def _chase(self, gap: Gap) -> None:
         if gap.owner not in OWNER_REQUESTS:
@@ -231,16 +237,6 @@ async def tell(connection: Connection, facts: Sequence[Fact]) -> Sorted:
     return result
 
 
-async def _settle(read: Sequence[tuple[Msg, Fact | RetryLater | None]]) -> None:
-    """Ack what is committed, nak what must come again; what cannot be told now comes again by itself."""
-    for message, fact in read:
-        try:
-            await (message.nak(delay=fact.delay) if isinstance(fact, RetryLater) else message.ack())
-        except NatsError as error:
-            log.info("timeline.unacknowledged", subject=message.subject, error=repr(error))
-            return
-
-
 @contextmanager
 def _outlived(**gap: str) -> Iterator[None]:
     try:
@@ -250,11 +246,3 @@ def _outlived(**gap: str) -> Iterator[None]:
     except Exception as error:
         log.exception("timeline.chase_failed", **gap)
         telemetry.report(error, loop="timeline.gaps")
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

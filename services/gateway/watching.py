@@ -53,7 +53,7 @@ class Watching:
         start = resume(last_event_id, head, await self.feed.floor(company))
         if start.reset or await self.feed.news(company, [run_id], after=start.after, upto=head.position, limit=1):
             return False
-        return (await self._course(company, run_id, head)).ended is not None
+        return (await self._course(company, run_id, head)).is_told(datetime.now(UTC))
 
     async def _course(self, company: str, run_id: UUID, head: Cursor) -> Course:
         """As its facts say; of a run so old that they are gone, as its executor says."""

@@ -7,8 +7,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from contracts.executor import Node, NodeDetail, Run, RunDetail, RunSummary
+from contracts.feedback import Feedback
 from contracts.plan import PlanGraph
 from contracts.planner import Plan, PlanVersion, Task
+from contracts.review import Attempt
+from contracts.verdict import Verdict
 
 NOON = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 
@@ -141,3 +144,66 @@ def a_run_detail(run: Run | None = None, nodes: list[Node] | None = None) -> Run
         cost_usd="0",
     )
     return RunDetail(run=run or a_run(), summary=summary, nodes=nodes)
+
+
+def a_feedback(**fields: Any) -> Feedback:
+    base: dict[str, Any] = {
+        "id": uuid4(),
+        "company_id": "default",
+        "project_id": "default",
+        "task_id": None,
+        "run_id": uuid4(),
+        "node_id": uuid4(),
+        "node_key": "a",
+        "attempt": 1,
+        "source": "auto",
+        "reviewer": "demo/reviewer",
+        "score": 35,
+        "threshold": 60,
+        "decision": "revise",
+        "critical": True,
+        "in_force": True,
+        "comment": "it does not parse",
+        "metadata": {},
+        "evaluation": {},
+        "request_id": "r-1",
+        "created_at": NOON,
+    }
+    return Feedback.model_validate(base | fields)
+
+
+def a_verdict(**fields: Any) -> Verdict:
+    base: dict[str, Any] = {
+        "feedback_id": uuid4(),
+        "attempt": 1,
+        "version": 1,
+        "effect": "hold",
+        "decision": "revise",
+        "critical": True,
+        "score": 35,
+        "source": "auto",
+        "reviewer": None,
+        "critique": "it does not parse",
+        "at": NOON,
+    }
+    return Verdict.model_validate(base | fields)
+
+
+def an_attempt(number: int, **fields: Any) -> Attempt:
+    base: dict[str, Any] = {
+        "number": number,
+        "status": "succeeded",
+        "model": "demo",
+        "requested": None,
+        "usage": {},
+        "duration_ms": 12,
+        "error": None,
+        "guidance": None,
+        "output": "text",
+        "output_size": 4,
+        "checksum": "0" * 64,
+        "diff": None,
+        "started_at": NOON,
+        "ended_at": NOON,
+    }
+    return Attempt.model_validate(base | fields)

@@ -59,6 +59,20 @@ async def test_the_key_may_come_in_the_url_and_is_in_no_log(
     assert "wrong-secret" not in everything
 
 
+async def test_the_key_in_the_url_works_for_orders_too_as_it_always_did(
+    start_gateway: StartGateway, start_owner: StartOwner
+) -> None:
+    answers = {planner.CreateTask: lambda r: planner.TaskCreated(task=a_task(title=r.title))}
+    async with (
+        start_owner("planner", answers),
+        start_gateway() as gateway,
+        httpx.AsyncClient(base_url=gateway.url) as stranger,
+    ):
+        answer = await stranger.post(f"/tasks?api_key={KEY}", json={"title": "t"})
+    assert answer.status_code == 201
+    assert KEY not in str(dict(answer.headers))
+
+
 async def test_what_runs_inside_the_app_never_sees_the_key_in_the_url() -> None:
     app = Keyless()
 

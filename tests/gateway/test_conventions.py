@@ -24,7 +24,8 @@ async def test_health_needs_no_key_and_says_starting_until_every_owner_has_answe
     async with start_gateway() as gateway, httpx.AsyncClient(base_url=gateway.url) as stranger:
         alone = (await stranger.get("/health")).json()
         assert (alone["status"], alone["db_ok"], alone["orchestrator"]) == ("starting", True, "down")
-    async with start_owner("planner"), start_owner("executor"), start_gateway() as gateway:
+    owners = [start_owner(name) for name in ("planner", "executor", "feedback")]
+    async with owners[0], owners[1], owners[2], start_gateway() as gateway:
         found = (await gateway.client.get("/health")).json()
         assert found["status"] == "ok"
         assert set(found) >= {"status", "service", "version", "db_ok", "uptime_s", "orchestrator"}
@@ -179,6 +180,32 @@ async def test_the_same_idempotency_key_is_the_same_command_and_another_path_is_
         assert len(set(commands)) == 4, "a request id alone makes no two calls one"
         too_long = await gateway.client.post("/tasks", json={"title": "t"}, headers={"Idempotency-Key": "x" * 256})
         assert too_long.status_code == 422
+
+
+async def test_a_place_with_several_addresses_takes_an_idempotency_key_once(
+    start_gateway: StartGateway, start_owner: StartOwner
+) -> None:
+    task, ours, acme = uuid4(), "/companies/default", "/companies/acme"
+    answers = {
+        planner.CreateTask: lambda r: planner.TaskCreated(task=a_task(title=r.title)),
+        planner.GetTask: lambda r: a_task(id=r.task_id, company_id=r.company, project_id="site"),
+        planner.StartTask: lambda r: planner.RunAccepted(run_id=uuid4(), task_id=r.task_id),
+    }
+    same = (
+        ("/tasks", f"{ours}/tasks", f"{ours}/projects/default/tasks"),
+        (f"{ours}/projects/site/tasks",),
+        (f"{acme}/tasks", f"{acme}/projects/default/tasks"),
+        (f"/tasks/{task}/run", f"{ours}/tasks/{task}/run", f"{ours}/projects/site/tasks/{task}/run"),
+        (f"{acme}/tasks/{task}/run", f"{acme}/projects/site/tasks/{task}/run"),
+    )
+    async with start_owner("planner", answers) as owner, start_gateway() as gateway:
+        for path in (path for paths in same for path in paths):
+            answer = await gateway.client.post(path, json={"title": "t"}, headers={"Idempotency-Key": "once"})
+            assert answer.is_success, (path, answer.text)
+        commands = [asked.command_id for asked, _ in owner.asked if not isinstance(asked, planner.GetTask)]
+        found = [{commands.pop(0) for _ in paths} for paths in same]
+        assert [len(ids) for ids in found] == [1] * len(same)
+        assert len(set.union(*found)) == len(same)
 
 
 async def test_a_repeated_order_is_answered_the_same_and_says_so(

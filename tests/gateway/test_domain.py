@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,7 +17,7 @@ from contracts.run_facts import NodeCompleted
 from services.gateway.domain import paging
 from services.gateway.domain.course import Course
 from services.gateway.domain.cursor import Cursor, parse, resume
-from services.gateway.domain.facts import Fact, place_of, read_fact, skipped_over, sort_out, tombstone
+from services.gateway.domain.facts import Fact, Stamp, place_of, read_fact, skipped_over, sort_out, tombstone
 from services.gateway.domain.roles import Role, effective, needed_for
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -77,7 +77,7 @@ def test_a_message_becomes_the_fact_that_people_know() -> None:
         duration_ms=1,
     )
     envelope = Envelope.of(completed, id=uuid4(), source="executor", sequence=4, request_id="r")
-    fact = read_fact(completed.subject, envelope, completed.model_dump_json().encode())
+    fact = read_fact(completed.subject, Stamp.of(envelope), completed.model_dump_json().encode())
     assert (fact.level, fact.run_id, fact.node_id, fact.task_id) == ("NODE_COMPLETED", run_id, node_id, None)
     assert (fact.owner, fact.story, fact.sequence, fact.request_id) == ("executor", str(run_id), 4, "r")
     assert '"output_preview":"ü"' in fact.message
@@ -88,15 +88,55 @@ def test_a_message_becomes_the_fact_that_people_know() -> None:
 def test_what_is_no_object_is_no_fact(body: bytes) -> None:
     envelope = Envelope(id=uuid4(), type="x", source="executor", story="s", sequence=1)
     with pytest.raises(Rejection):
-        read_fact("evt.default.executor.node.done.s", envelope, body)
+        read_fact("evt.default.executor.node.done.s", Stamp.of(envelope), body)
 
 
 def test_a_fact_without_sequence_or_with_a_strange_subject_is_refused() -> None:
-    envelope = Envelope(id=uuid4(), type="x", source="executor", story="s", sequence=0)
+    stamp = Stamp(uuid4(), 0, datetime.now(UTC), "")
     with pytest.raises(Rejection):
-        read_fact("evt.default.executor.node.done.s", envelope, b"{}")
+        read_fact("evt.default.executor.node.done.s", stamp, b"{}")
     with pytest.raises(Rejection):
-        read_fact("evt.default.stranger.node.done.s", envelope.model_copy(update={"sequence": 1}), b"{}")
+        read_fact("evt.default.stranger.node.done.s", stamp._replace(sequence=1), b"{}")
+
+
+def head_of(headers: dict[str, str]) -> bytes:
+    return b"NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n"
+
+
+@given(
+    sequence=st.integers(1, 2**63 - 1),
+    at=st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-5, minutes=-45))])),
+    request_id=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20).map(str.strip),
+)
+def test_a_stamp_read_at_once_says_what_the_envelope_says(sequence: int, at: datetime, request_id: str) -> None:
+    envelope = Envelope(
+        id=uuid4(), type="x", source="executor", story="s", sequence=sequence, time=at, request_id=request_id
+    )
+    headers = envelope.headers()
+    stamp = Stamp.at_once(head_of(headers))
+    assert stamp == Stamp.of(Envelope.from_headers(headers))
+
+
+@pytest.mark.parametrize(
+    "oddity",
+    [
+        {"ce-id": "no uuid"},
+        {"ce-sequence": "0"},
+        {"ce-sequence": "-1"},
+        {"ce-sequence": "9" * 20},
+        {"ce-sequence": "1_0"},
+        {"ce-time": "2026-11-21T08:00:00"},
+        {"ce-time": "yesterday"},
+        {"x-claim": "{}"},
+        *({name: None} for name in ("ce-id", "ce-sequence", "ce-time", "ce-type", "ce-source", "ce-subject")),
+    ],
+    ids=str,
+)
+def test_header_lines_with_an_oddity_are_left_to_the_envelope(oddity: dict[str, str | None]) -> None:
+    headers = Envelope(id=uuid4(), type="x", source="executor", story="s", sequence=1).headers()
+    assert Stamp.at_once(head_of(headers)) is not None
+    odd = {name: value for name, value in (headers | oddity).items() if value is not None}
+    assert Stamp.at_once(head_of(odd)) is None
 
 
 @pytest.mark.parametrize("key", list(Role))
@@ -170,10 +210,13 @@ def test_the_direction_wins_over_the_sign(order_by: str | None, direction: pagin
     assert paging.ordering(order_by, direction, "created_at") == expected
 
 
+ENDED_AT = datetime(2026, 11, 21, tzinfo=UTC)
+
+
 def course(*levels: str, task_id: UUID | None = None) -> Course:
     found = Course()
     for level in levels:
-        found = found.after(level, task_id)
+        found = found.after(level, task_id, ENDED_AT)
     return found
 
 
@@ -199,10 +242,20 @@ def test_the_task_of_a_run_follows_once_it_has_said_what_the_end_means() -> None
     assert not course("RUN_COMPLETED").task_follows, "a run without a task"
 
 
+def test_a_run_is_not_told_to_its_end_before_its_task_has_followed_or_never_will() -> None:
+    task_id, soon, later = uuid4(), ENDED_AT + timedelta(seconds=1), ENDED_AT + timedelta(minutes=1)
+    assert not course("RUN_STARTED", task_id=task_id).is_told(later)
+    assert not course("RUN_COMPLETED", task_id=task_id).is_told(soon)
+    assert course("RUN_COMPLETED", task_id=task_id).is_told(later), "a rehearsal's task says nothing"
+    assert course("RUN_COMPLETED", "TASK_COMPLETED", task_id=task_id).is_told(soon)
+    assert course("RUN_COMPLETED").is_told(soon)
+
+
 @pytest.mark.parametrize(
     ("subject", "run_id", "task_id"),
     [
         ("executor.node.failed", True, False),
+        ("feedback.verdict.given", True, False),
         ("planner.plan.drafted", False, True),
         ("rag.document.ingested", False, False),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +16,7 @@ from contracts.planner import TaskCompleted
 from contracts.run_facts import NodeToken, RunCanceled, RunCompleted, RunFailed, RunResumed, RunStarted
 from services.gateway import curtain as curtain_module
 from services.gateway.curtain import Curtain
+from services.gateway.domain import course as course_module
 from services.gateway.domain.cursor import Cursor
 from services.gateway.store import Told
 from services.gateway.stream import Mailbox
@@ -97,7 +99,7 @@ async def test_a_run_that_was_reopened_is_watched_on_until_it_is_over_again(
 async def test_what_the_end_of_a_run_makes_of_its_task_is_still_told(
     start_gateway: StartGateway, start_owner: StartOwner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(curtain_module, "QUIET", 60)
+    monkeypatch.setattr(curtain_module, "TASK_PATIENCE", timedelta(seconds=60))
     run_id, task_id = uuid4(), uuid4()
     async with start_owner("executor") as executor, start_owner("planner") as planner, start_gateway() as gateway:
         await executor.tell(started(run_id))
@@ -112,10 +114,28 @@ async def test_what_the_end_of_a_run_makes_of_its_task_is_still_told(
         assert reader.events()[-1] == "end"
 
 
+async def test_whoever_comes_back_between_a_runs_end_and_its_tasks_hears_of_the_task(
+    start_gateway: StartGateway, start_owner: StartOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(course_module, "TASK_PATIENCE", timedelta(seconds=60))
+    monkeypatch.setattr(curtain_module, "TASK_PATIENCE", timedelta(seconds=60))
+    run_id, task_id = uuid4(), uuid4()
+    path = f"/events/stream?run_id={run_id}"
+    async with start_owner("executor") as executor, start_owner("planner") as planner, start_gateway() as gateway:
+        await executor.tell(completed(run_id, task_id))
+        await known(gateway, run_id, 1)
+        async with watch(gateway.client, path) as reader:
+            await reader.until(lambda r: len(r.messages) == 1)
+        async with watch(gateway.client, path, reader.messages[-1].id or "") as back:
+            await planner.tell(TaskCompleted(task_id=task_id, title="t", run_id=run_id))
+            await back.until_end()
+        assert [json.loads(frame.data)["level"] for frame in back.messages] == ["TASK_COMPLETED"]
+
+
 async def test_a_task_that_never_follows_keeps_nobody_waiting(
     start_gateway: StartGateway, start_owner: StartOwner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(curtain_module, "QUIET", 0.1)
+    monkeypatch.setattr(curtain_module, "TASK_PATIENCE", timedelta(seconds=0.1))
     run_id = uuid4()
     async with start_owner("executor") as executor, start_gateway() as gateway:
         await executor.tell(completed(run_id, uuid4()))
@@ -175,7 +195,7 @@ async def test_a_run_reopened_while_the_curtain_falls_sends_its_watcher_back_for
 
 
 async def test_the_curtain_stays_up_when_the_run_goes_on_before_it_has_fallen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(curtain_module, "QUIET", 0)
+    monkeypatch.setattr(curtain_module, "TASK_PATIENCE", timedelta(seconds=0))
     mailbox: Mailbox[str] = Mailbox(10)
     curtain = Curtain(mailbox)
     curtain.heard([told("RUN_FAILED", uuid4())])

@@ -11,6 +11,7 @@ from chassis.testing.eventually import eventually
 from chassis.testing.servers import Database
 from contracts import executor
 from contracts.errors import Code, Rejection
+from contracts.feedback import ListFeedbacks
 from contracts.page import Page
 from contracts.run_facts import RunStarted
 from tests.gateway.builders import a_node, a_node_detail, a_run, a_run_detail
@@ -18,6 +19,7 @@ from tests.gateway.conftest import Gateway, StartGateway, StartOwner
 from tests.gateway.proxy import proxied
 
 RUN, FIRST, SECOND = uuid4(), uuid4(), uuid4()
+NOTHING_SAID: dict[type[Any], Any] = {ListFeedbacks: lambda _: Page(items=[], total=0)}
 
 
 def answers() -> dict[type[Any], Any]:
@@ -52,7 +54,11 @@ def answers() -> dict[type[Any], Any]:
 async def test_a_run_has_the_predecessors_fields_and_its_graph(
     start_gateway: StartGateway, start_owner: StartOwner
 ) -> None:
-    async with start_owner("executor", answers()) as owner, start_gateway() as gateway:
+    async with (
+        start_owner("executor", answers()) as owner,
+        start_owner("feedback", NOTHING_SAID),
+        start_gateway() as gateway,
+    ):
         await owner.tell(RunStarted(run_id=RUN, title="1"), RunStarted(run_id=RUN, title="2"))
         await eventually(lambda: gateway.parts.feed.count_of_run("default", RUN))
         run = (await gateway.client.get(f"/runs/{RUN}?include_events=1")).json()
@@ -74,6 +80,7 @@ async def test_without_its_timeline_a_run_is_shown_with_the_missing_part_named(
 ) -> None:
     async with (
         start_owner("executor", answers()),
+        start_owner("feedback", NOTHING_SAID),
         proxied(database.url_for("gateway")) as proxy,
         start_gateway(database_url=proxy.url) as gateway,
     ):
@@ -117,7 +124,11 @@ async def test_what_was_asked_for_is_told_apart_from_what_is(
 async def test_nodes_come_with_feedbacks_and_artifacts_that_are_honestly_empty(
     start_gateway: StartGateway, start_owner: StartOwner
 ) -> None:
-    async with start_owner("executor", answers()), start_gateway() as gateway:
+    async with (
+        start_owner("executor", answers()),
+        start_owner("feedback", NOTHING_SAID),
+        start_gateway() as gateway,
+    ):
         nodes = (await gateway.client.get(f"/runs/{RUN}/nodes?status=completed&key=a")).json()
         binding = {"id", "run_id", "key", "title", "status", "role", "checksum", "deps", "created_at", "updated_at"}
         assert binding <= set(nodes["items"][0])

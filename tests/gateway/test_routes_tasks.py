@@ -102,9 +102,14 @@ async def test_tasks_are_read_changed_deleted_and_started(start_gateway: StartGa
     async with start_owner("planner", answers()) as owner, start_gateway() as gateway:
         assert (await gateway.client.get(task)).json()["id"] == task.rsplit("/", maxsplit=1)[-1]
         assert (await gateway.client.patch(task, json={"title": "new"})).json()["title"] == "new"
-        assert owner.asked[-1][0].clear_description is False
+        assert owner.asked[-1][0].clears == []
         await gateway.client.patch(task, json={"description": None})
-        assert owner.asked[-1][0].clear_description is True
+        assert owner.asked[-1][0].clears == ["description"]
+        fields = {"job_type": None, "payload": {"pages": 3}, "assignee": None, "priority": -5}
+        assert (await gateway.client.patch(task, json=fields)).status_code == 200
+        order = owner.asked[-1][0]
+        assert (order.payload, order.priority, order.clears) == ({"pages": 3}, -5, ["job_type", "assignee"])
+        assert (await gateway.client.patch(task, json={"priority": 101})).status_code == 422
         deleted = await gateway.client.delete(task)
         assert (deleted.status_code, deleted.content) == (204, b"")
         started = await gateway.client.post(f"{task}/start?dry_run=true")

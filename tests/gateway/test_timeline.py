@@ -25,7 +25,7 @@ from contracts.planner import TaskWasDeleted
 from contracts.run_facts import NodeSkipped
 from contracts.streams import TIMELINE
 from services.gateway import timeline
-from services.gateway.store import Timeline
+from services.gateway.telling.store import Timeline
 from tests.gateway.conftest import StartGateway, StartOwner
 from tests.gateway.telling import assert_gapless, has_told, publish, started, told, wire
 

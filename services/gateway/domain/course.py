@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from contracts.executor import RunStatus
@@ -12,6 +12,8 @@ ENDS = {f"RUN_{status.upper()}": status for status in (RunStatus.COMPLETED, RunS
 GOES_ON = frozenset({"RUN_QUEUED", "RUN_STARTED", "RUN_PAUSED", "RUN_RESUMED", "RUN_REOPENED", "NODE_STARTED"})
 #: what the end of a run makes of its task: told by the planner, a moment later
 TASK_FOLLOWED = frozenset({"TASK_COMPLETED", "TASK_FAILED", "TASK_CANCELED"})
+#: after a run's end, while its task has not followed
+TASK_PATIENCE = timedelta(seconds=3)
 TELLING = ENDS.keys() | GOES_ON | TASK_FOLLOWED
 
 
@@ -25,10 +27,17 @@ class Course:
     ended: RunStatus | None = None
     task_follows: bool = False
     known: bool = False
+    at: datetime | None = None  # of its end
 
-    def after(self, level: str, task_id: UUID | None) -> Course:
+    def is_told(self, now: datetime) -> bool:
+        """Whether nothing more will be told. A task that has not followed for so long never does: a rehearsal's, perhaps."""
+        if self.ended is None or self.at is None:
+            return self.ended is not None
+        return not self.task_follows or now - self.at > TASK_PATIENCE
+
+    def after(self, level: str, task_id: UUID | None, at: datetime) -> Course:
         if level in ENDS:
-            return Course(ENDS[level], task_follows=task_id is not None, known=True)
+            return Course(ENDS[level], task_follows=task_id is not None, known=True, at=at)
         if level in GOES_ON:
             return Course(known=True)
         return replace(self, task_follows=False) if level in TASK_FOLLOWED else self

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
 
-from contracts.executor import ControlMode, GetNode, ListNodes, NodeDetail, NodeStatus
+from contracts.executor import ControlMode, GetNode, ListNodes, NodeStatus
 from contracts.run_control import ControlNode, NodeAction, NodeControlled
 from services.gateway.deps import CommandIdDep, DeskDep, Filter, OrderedByDep, PartsDep
+from services.gateway.judging import degraded, nothing_said, of_node, said_of
 from services.gateway.orders import ModeQuery, known_action
 from services.gateway.paging import Paging, paged
 from services.gateway.problems import describe
+from services.gateway.review_schemas import NodeDetailOut
 from services.gateway.running import node_out
 from services.gateway.schemas import ArtifactPage, NodePage, NodePatch
 
@@ -42,17 +45,19 @@ async def list_nodes(
             **page.bounds,
         )
     )
-    return page.of(NodePage, [node_out(node) for node in found.items], found.total)
+    said = await said_of(desk, node_ids=[node.id for node in found.items]) if found.items else await nothing_said()
+    shown = page.of(NodePage, [node_out(node, said) for node in found.items], found.total)
+    return shown.model_copy(update={"degraded": degraded(said)})
 
 
 @router.get("/nodes/{node_id}", responses=describe(404))
-async def get_node(desk: DeskDep, parts: PartsDep, node_id: UUID) -> NodeDetail:
+async def get_node(desk: DeskDep, parts: PartsDep, node_id: UUID) -> NodeDetailOut:
     """With its whole output, also when that lies in the object store."""
-    node = await desk.ask(GetNode(node_id=node_id))
-    if node.output is not None or node.output_ref is None:
-        return node
-    output = await parts.blobs.get(node.output_ref)
-    return node.model_copy(update={"output": output.decode("utf-8", "replace")})
+    node, said = await asyncio.gather(desk.ask(GetNode(node_id=node_id)), said_of(desk, node_id=node_id))
+    if node.output is None and node.output_ref is not None:
+        output = await parts.blobs.get(node.output_ref)
+        node = node.model_copy(update={"output": output.decode("utf-8", "replace")})
+    return NodeDetailOut(**dict(node), feedbacks=of_node(said, node_id), degraded=degraded(said))
 
 
 @router.get("/nodes/{node_id}/artifacts", responses=describe(404))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Depends, Query
 from contracts.executor import ControlMode, ControlRun, GetRun, ListRuns, RunAction, RunControlled, RunStatus
 from contracts.run_control import ExplainWaiting, WaitingFor
 from services.gateway.deps import CommandIdDep, DeskDep, Filter, OrderedByDep, PartsDep, StartedDep
+from services.gateway.judging import nothing_said, said_of
 from services.gateway.known import refuse_unknown_company
 from services.gateway.orders import ModeQuery, known_action
 from services.gateway.paging import Paging, paged
@@ -56,8 +58,11 @@ async def get_run(
     include_artifacts: Count = 0,
 ) -> RunOut:
     """The newest `include_events` events come in the order in which they happened."""
-    detail = await desk.ask(GetRun(run_id=run_id, include_nodes=include_nodes))
-    return await run_out(parts.feed, desk.company, detail, events=include_events, zone=desk.zone)
+    detail, said = await asyncio.gather(
+        desk.ask(GetRun(run_id=run_id, include_nodes=include_nodes)),
+        said_of(desk, run_id=run_id) if include_nodes else nothing_said(),
+    )
+    return await run_out(parts.feed, desk.company, detail, said, events=include_events, zone=desk.zone)
 
 
 @router.get("/{run_id}/summary", responses=describe(404))

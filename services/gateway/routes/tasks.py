@@ -131,10 +131,8 @@ async def get_task(desk: DeskDep, task_id: UUID) -> TaskOut:
 
 @router.patch("/tasks/{task_id}", responses=describe(404, 409))
 async def update_task(desk: DeskDep, task_id: UUID, body: TaskPatch, command_id: CommandIdDep) -> Task:
-    clears = "description" in body.model_fields_set and body.description is None
-    return await desk.ask(
-        UpdateTask(command_id=command_id, task_id=task_id, clear_description=clears, **body.model_dump())
-    )
+    order = {"command_id": command_id, "task_id": task_id, "clears": body.clears}
+    return await desk.ask(UpdateTask.model_validate(order | body.model_dump()))
 
 
 @router.delete("/tasks/{task_id}", status_code=204, responses=describe(409))
