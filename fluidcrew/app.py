@@ -11,7 +11,22 @@ from io import TextIOWrapper
 import typer
 
 from chassis.printable import printable
-from fluidcrew.commands import bus, demo, dlq, doctor, drill, runs, stack, steer, tail
+from fluidcrew.commands import (
+    budget,
+    bus,
+    demo,
+    dlq,
+    doctor,
+    drill,
+    quality,
+    review,
+    runs,
+    sidecars,
+    stack,
+    steer,
+    tail,
+)
+from fluidcrew.commands.company import of_a_company
 from fluidcrew.exits import Exit, Halt, table
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in table())
@@ -34,19 +49,31 @@ app.command(short_help="kill workers, gateway and broker in the middle of a run:
 app.command(short_help="start the stack and keep it running")(stack.up)
 app.command(short_help="stop the stack")(stack.down)
 app.command(short_help="can this machine run it? each problem with its fix")(doctor.doctor)
-app.command(short_help="start a run", epilog=runs.EXAMPLES)(runs.run)
-app.command(short_help="list runs")(runs.runs)
-app.command(short_help="show a run: its nodes, what they took, its result")(runs.show)
-app.command(short_help="how a run or task stands: asked, in effect, finishing, its nodes")(steer.status)
-app.command(short_help="what does not move, why, and what releases it")(steer.why)
-app.command(short_help="let running nodes finish, start no more")(steer.pause)
-app.command(short_help="go on")(steer.resume)
-app.command(short_help="end a run for good")(steer.cancel)
-app.command(short_help="go on without a node, or without those that failed", epilog=steer.SKIP_EXAMPLES)(steer.skip)
-app.command(short_help="run a task again, keeping what is done")(steer.retry)
-app.command(short_help="clear a task's pause and cancel flags")(steer.reset)
+app.command(short_help="start a run", epilog=runs.EXAMPLES)(of_a_company(runs.run))
+app.command(short_help="list runs")(of_a_company(runs.runs))
+app.command(short_help="show a run: its nodes, what they took, its result")(of_a_company(runs.show))
+app.command(short_help="how a run or task stands: asked, in effect, finishing, its nodes")(of_a_company(steer.status))
+app.command(short_help="what does not move, why, and what releases it")(of_a_company(steer.why))
+app.command(short_help="let running nodes finish, start no more")(of_a_company(steer.pause))
+app.command(short_help="go on")(of_a_company(steer.resume))
+app.command(short_help="end a run for good")(of_a_company(steer.cancel))
+app.command(short_help="go on without a node, or without those that failed", epilog=steer.SKIP_EXAMPLES)(
+    of_a_company(steer.skip)
+)
+app.command(short_help="run a task again, keeping what is done")(of_a_company(steer.retry))
+app.command(short_help="clear a task's pause and cancel flags")(of_a_company(steer.reset))
+app.command(short_help="a node's attempts compared: told, score, cost, what changed")(of_a_company(review.attempts))
+app.command(short_help="the quality of a run: scores, decisions, failed criteria")(of_a_company(quality.qa))
+app.command(short_help="what went wrong in a run, for who has to mend it")(of_a_company(quality.incident))
+app.command("quality", short_help="quality over time, per agent, role or model")(of_a_company(quality.over_time))
 app.command(short_help="which models can be had right now")(steer.providers)
+app.command(short_help="write the sidecars of a run as files")(of_a_company(sidecars.export))
+app.command(short_help="check sidecar files against their format", epilog=sidecars.VALIDATE_EXAMPLES)(sidecars.validate)
+app.command(short_help="write older sidecars in today's format, elsewhere")(sidecars.normalise)
 app.command(short_help="what happens, live from the bus", epilog=tail.EXAMPLES)(tail.tail)
+app.add_typer(review.group, name="review", short_help="what waits for your verdict: accept, reject, rerun, skip")
+app.add_typer(quality.group, name="policy", short_help="from which score on results are critical: ls, set, rm")
+app.add_typer(budget.group, name="budget", short_help="what models may cost: ls, set, rm")
 app.add_typer(bus.group, name="bus", short_help="streams and consumers: apply, verify, info")
 app.add_typer(dlq.group, name="dlq", short_help="dead letters: list, show, replay")
 

@@ -12,30 +12,28 @@ from urllib.parse import urlsplit
 import httpx
 
 from fluidcrew.exits import Exit, Halt
-from fluidcrew.fields import wrong_field
-from fluidcrew.render.words import person
+from fluidcrew.refusals import is_foreign, refusal
 from fluidcrew.sse import Message, messages
-from fluidcrew.surroundings import api_key, api_url, login_name
+from fluidcrew.surroundings import api_key, api_url, company, login_name
 
 ANSWER_SECONDS = 90.0  # a plan may take the server 60 s
 SILENCE_SECONDS = 45.0  # three heartbeats of a stream
 PATIENCE_SECONDS = 30.0  # how long an API that went away may take to come back
 LONGEST_PAUSE = 2.0
 RECONNECT_SECONDS = 0.25
-ADVICE = {
-    "run_active": "wait for its end (`fluidcrew show {run} --watch`), or `fluidcrew cancel {run}`",
-    "paused": "`fluidcrew resume` or `fluidcrew reset` it first",
-    "canceled": "`fluidcrew reset` it first",
-    "waits_for_tasks": "`fluidcrew status` names them",
-}
+NOBODYS = frozenset(
+    {"admin", "companies", "config", "health", "providers"}
+)  # paths that are the same for all companies
+MARKDOWN = "text/markdown"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Gateway:
     """`async with Gateway(url, key) as api: await api.get("/runs")`. Raises Halt and nothing else of HTTP."""
 
-    def __init__(self, url: str, key: str, *, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, url: str, key: str, *, company: str = "", patience: float = PATIENCE_SECONDS) -> None:
         self.url = url.rstrip("/")
+        self._company = company
         self._patience = patience
         self._met = False  # whether it has been there at all
         self._http = httpx.AsyncClient(
@@ -47,7 +45,7 @@ class Gateway:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Self:
-        return cls(api_url(environ), api_key(environ))
+        return cls(api_url(environ), api_key(environ), company=company(environ))
 
     async def __aenter__(self) -> Self:
         return self
@@ -57,6 +55,10 @@ class Gateway:
 
     async def get(self, path: str, **query: Any) -> Any:
         return await self._ask("GET", path, params={k: v for k, v in query.items() if v is not None})
+
+    async def report(self, path: str) -> str:
+        """As Markdown, for people."""
+        return str(await self._ask("GET", path, headers={"Accept": MARKDOWN}))
 
     async def find(self, path: str) -> Any | None:
         """None when there is no such thing (yet)."""
@@ -69,6 +71,14 @@ class Gateway:
     async def patch(self, path: str, body: Any) -> Any:
         """Safe to repeat, too."""
         return await self._order("PATCH", path, body, {})
+
+    async def put(self, path: str, body: Any) -> Any:
+        """And this."""
+        return await self._order("PUT", path, body, {})
+
+    async def delete(self, path: str) -> Any:
+        """And this."""
+        return await self._order("DELETE", path, None, {})
 
     async def _order(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Any:
         once = {"Idempotency-Key": str(uuid.uuid4()), "X-Actor": login_name()}
@@ -91,9 +101,13 @@ class Gateway:
             return None
         return self._read(answer)
 
+    def _place(self, path: str) -> str:
+        named = self._company and path.split("/")[1] not in NOBODYS
+        return f"/companies/{self._company}{path}" if named else path
+
     async def _once(self, method: str, path: str, **options: Any) -> httpx.Response | httpx.HTTPError:
         try:
-            return await self._http.request(method, path, **options)
+            return await self._http.request(method, self._place(path), **options)
         except httpx.HTTPError as error:
             return error
 
@@ -116,6 +130,8 @@ class Gateway:
             raise self._stranger() if is_foreign(response) else refusal(response, self.url)
         if response.status_code == 204:
             return None
+        if response.headers.get("Content-Type", "").startswith(MARKDOWN):
+            return response.text
         try:
             return response.json()
         except ValueError:
@@ -163,7 +179,9 @@ class Gateway:
     async def _stream(self, path: str, query: Mapping[str, str], last_id: str) -> AsyncIterator[httpx.Response]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=5.0)
-        async with self._http.stream("GET", path, params=query, headers=headers, timeout=timeout) as response:
+        async with self._http.stream(
+            "GET", self._place(path), params=query, headers=headers, timeout=timeout
+        ) as response:
             if response.status_code == 503:
                 raise httpx.ReadError("the API takes no streams right now", request=response.request)
             if response.is_error:
@@ -183,55 +201,3 @@ def pause_of(response: httpx.Response) -> float | None:
         return None
     named = response.headers.get("Retry-After", "1")
     return float(named) if named.isdecimal() else 1.0
-
-
-def is_foreign(response: httpx.Response) -> bool:
-    """Not in our words, and not a proxy's for a gateway that is away."""
-    ours = "X-Request-ID" in response.headers or bool(_json(response))
-    return not ours and response.status_code not in (502, 503, 504)
-
-
-def refusal(response: httpx.Response, url: str) -> Halt:
-    """Our own line for what every caller gets wrong at times, the server's words for the rest."""
-    status, body = response.status_code, _json(response)
-    said, more = detail_of(body)
-    request_id = response.headers.get("X-Request-ID", "")
-    if status == 401:
-        return Halt(Exit.REFUSED, f"{url} refuses the key: set API_KEY to the one its gateway was started with")
-    if status == 503:
-        advice = "" if ": " in said else ": try again in a moment"  # what says what to do says it behind a colon
-        return Halt(Exit.UNREACHABLE, f"{said or 'the API cannot answer right now'}{advice}")
-    if status >= 500:
-        return Halt(Exit.UNREACHABLE, f"the API failed ({status}, request {request_id or 'unknown'}): its log says why")
-    if not body:
-        return Halt(Exit.REFUSED, f"{response.request.method} {response.request.url} was refused ({status})")
-    return Halt(Exit.REFUSED, advised(said or f"refused ({status})", body), more)
-
-
-def advised(said: str, body: Mapping[str, Any]) -> str:
-    """The server says what to do in its own terms, routes; here they are commands."""
-    details = body.get("details")
-    advice = ADVICE.get(str(body.get("code")), "")
-    run_id = str(details.get("run_id") or "")[:8] if isinstance(details, Mapping) else ""
-    return (
-        f"{person(said.split('; ', maxsplit=1)[0])}: {advice.format(run=run_id or 'RUN')}" if advice else person(said)
-    )
-
-
-def detail_of(body: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """A problem as one line; several wrong fields as a line for each below it."""
-    detail = body.get("detail")
-    if isinstance(detail, str):
-        return detail, ()
-    lines = [wrong_field(error) for error in detail or [] if isinstance(error, Mapping)]
-    if len(lines) == 1:
-        return lines[0], ()
-    return (f"{len(lines)} things are wrong with the request:" if lines else "", tuple(lines))
-
-
-def _json(response: httpx.Response) -> Mapping[str, Any]:
-    try:
-        body = response.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, Mapping) else {}

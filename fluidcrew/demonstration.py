@@ -15,14 +15,16 @@ from deploy.local.environment import home_of
 from deploy.local.supervisor import Interrupted, Running, running_stack
 from fluidcrew.client import Gateway
 from fluidcrew.commands.doctor import require_ready
-from fluidcrew.exits import Exit
+from fluidcrew.exits import Exit, Halt
+from fluidcrew.exporting import export_run
 from fluidcrew.planning import drafted_plan, final_output
 from fluidcrew.progress import RunView
 from fluidcrew.render import words
-from fluidcrew.render.places import after_run
+from fluidcrew.render.places import after_run, command
 from fluidcrew.render.plan import PlanTree
 from fluidcrew.render.run import RunTree, headline, markdown, summary
 from fluidcrew.render.screen import console, is_live
+from fluidcrew.sidecar_files import root_of
 from fluidcrew.stack_log import StackLog
 from fluidcrew.steps import Steps, began
 from fluidcrew.surroundings import api_key, running_stack_of
@@ -96,7 +98,7 @@ class Demonstration:
             self._screen.print(RunTree(view))
             await self._result(api, view)
             self._screen.print(summary(view), soft_wrap=True)
-            self._where(url, run_id, stays=stays)
+            self._where(url, run_id, await self._sidecars(api, run_id), stays=stays)
         return view
 
     async def _plan(self, api: Gateway) -> str:
@@ -137,10 +139,19 @@ class Demonstration:
         if config.get("default_provider") == "demo":
             self._screen.say(Text(SIMULATED, style="yellow"))
 
-    def _where(self, url: str, run_id: str, *, stays: bool) -> None:
+    async def _sidecars(self, api: Gateway, run_id: str) -> list[tuple[str, str]]:
+        """As files, where the predecessor left them. A directory that cannot be written to is no reason to fail."""
+        try:
+            done = await export_run(api, run_id, root_of(self._environ))
+        except Halt as halt:
+            self._screen.print(Text(f"warning: no sidecars were written: {halt}", style="yellow"), soft_wrap=True)
+            return []
+        return [("sidecars", f"{done.folder}  (check them: {command()} validate)")]
+
+    def _where(self, url: str, run_id: str, more: list[tuple[str, str]], *, stays: bool) -> None:
         again = "" if stays else " (the run is kept: `make up` or `fluidcrew up` brings all of it back)"
         self._screen.print(Text(f"\nWhere to look next{again}", style="bold"), soft_wrap=True)
-        for name, where in after_run(url, self._key, run_id, self._home):
+        for name, where in [*after_run(url, self._key, run_id, self._home), *more]:
             self._screen.print(Text.assemble((f"  {name:<11}", "cyan"), where), soft_wrap=True)
         self._screen.print()
 

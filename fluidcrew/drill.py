@@ -29,6 +29,7 @@ from fluidcrew.progress import FINAL, Happened, RunView
 from fluidcrew.render.redrawing import redrawn
 from fluidcrew.render.run import RunProgress, RunTree, headline
 from fluidcrew.render.screen import console, is_live
+from fluidcrew.render.words import count
 from fluidcrew.sse import Message
 from fluidcrew.stack_log import StackLog
 from fluidcrew.steps import Steps
@@ -97,7 +98,7 @@ class Drill:
 
     async def _drill(self, running: Running, witness: Witness) -> Drilled:
         async with Gateway(running.api_url, KEY) as api:
-            accepted = await api.post("/tasks", {"title": f"Drill {uuid4()}", "task": nodes()})
+            accepted = await api.post("/tasks", {"title": f"Drill {uuid4()}", "task": nodes(), "gate": "off"})
             view = await load(api, accepted["run_id"])
             async with asyncio.TaskGroup() as group:
                 works = (self._strike(running, view, witness), self._create_tasks(api, witness))
@@ -120,7 +121,7 @@ class Drill:
             kill()
             self._strikes.append(strike)
             if not is_live(self._screen):
-                self._screen.print(Text(f"--- killed {name}, with {strike.done} nodes done", style="bold red"))
+                self._screen.print(Text(f"--- killed {name}, with {count(strike.done, 'node')} done", style="bold red"))
             while strike.recovered is None:
                 await asyncio.sleep(LOOK)
                 strike.recovered = witness.recovered(strike.at)

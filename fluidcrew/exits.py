@@ -21,7 +21,7 @@ class Exit(IntEnum):
 
 MEANING = {
     Exit.OK: "done",
-    Exit.FAILED: "the run failed or was canceled; `bus verify` found differences",
+    Exit.FAILED: "the run failed or was canceled; `bus verify` found differences, `validate` a sidecar that is KO",
     Exit.USAGE: "the command line is wrong, or the file it names",
     Exit.UNREACHABLE: "the API or the bus cannot be reached, or cannot answer now (5xx)",
     Exit.REFUSED: "the API refused the request (4xx)",

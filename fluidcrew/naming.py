@@ -69,6 +69,38 @@ async def run_meant(api: Gateway, wanted: str, *, last: bool = False) -> Thing:
     return Thing("run", await api.get(f"/runs/{thing.found['run_id']}"))
 
 
+async def node_meant(api: Gateway, wanted: str, key: str, *, last: bool) -> str:
+    """By its own id, or by its run and key. With --last the one word given is the key."""
+    if last and not key:
+        wanted, key = "", wanted
+    if not key and UUID_PATTERN.fullmatch(wanted) and await api.find(f"/nodes/{wanted.lower()}") is not None:
+        return wanted.lower()
+    run = await run_meant(api, wanted, last=last)
+    nodes = (await api.get(f"{run.path}/nodes", limit=200))["items"]
+    for node in nodes:
+        if key and node["key"] == key:
+            return str(node["id"])
+    keys = words.one_line(", ".join(str(node["key"]) for node in nodes), 300)
+    if key:
+        raise Halt(Exit.REFUSED, f"{run.name} has no node {key!r}; it has: {keys}")
+    raise Halt(Exit.USAGE, f"which node of {run.name}? It has: {keys}")
+
+
+async def held_meant(api: Gateway, wanted: str, key: str, *, last: bool) -> str:
+    """The id of a node: first of those that wait for a person, by how the id begins or by the key."""
+    if wanted and not key and not last:
+        held = (await api.get("/reviews", limit=LOOKED_AT))["items"]
+        found = [node for node in held if str(node["node_id"]).startswith(wanted.lower()) or node["key"] == wanted]
+        if len(found) == 1:
+            return str(found[0]["node_id"])
+        if found:
+            lines = [f"node {words.short_id(node['node_id'])} {node['key']} of {node['run_title']!r}" for node in found]
+            raise Halt(
+                Exit.REFUSED, f"{len(found)} nodes are meant by {wanted!r}: give more of the id", tuple(lines[:SHOWN])
+            )
+    return await node_meant(api, wanted, key, last=last)
+
+
 async def _latest(api: Gateway, *, last: bool, wanted: str) -> Thing:
     if last == bool(wanted):
         problem = "--last and an id: give one of them" if last else "which one? Give the id of a run or task, or --last"

@@ -23,6 +23,7 @@ RUN_STATUS = {
     "RUN_CANCELED": "canceled",
 }
 BY_ORDER = "control"  # the reason to pause that people give
+VERDICT = "verdict"  # the reason to pause that a verdict is
 ASKED = {"pause": "pause requested", "cancel": "cancel requested"}
 NODE_STATUS = {
     "NODE_STARTED": "running",
@@ -31,7 +32,7 @@ NODE_STATUS = {
     "NODE_FAILED": "failed",
     "NODE_SKIPPED": "skipped",
     "NODE_CANCELED": "canceled",
-    "NODE_REVIEWING": "reviewing",
+    "NODE_REVIEWING": "reviewing",  # unless the gate only observes
     "NODE_PAUSED": "paused",
     "NODE_RESUMED": "queued",
     "NODE_INTERRUPTED": "queued",
@@ -60,6 +61,9 @@ class NodeView:
     error: str = ""
     due_at: datetime | None = None  # when a failed attempt is repeated, or its provider may be back
     reused: bool = False  # its result is that of an earlier run
+    score: int | None = None  # of the verdict in force on its latest attempt
+    held: bool = False  # a person has to say whether its result counts
+    critique: str = ""
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> NodeView:
@@ -73,7 +77,15 @@ class NodeView:
         view.error, view.due_at = str(node.get("error") or ""), moment(node.get("due_at"))
         view.reused = node.get("reused_from") is not None
         view.spend(node.get("usage"))
+        view.judge(node.get("verdict"))
+        view.held = view.held or (view.status == "paused" and VERDICT in (node.get("pause_reasons") or ()))
         return view
+
+    def judge(self, verdict: Any) -> None:
+        """By a verdict of the API, or the fact of one; what is about another attempt says nothing of this one."""
+        if isinstance(verdict, Mapping) and int(verdict.get("attempt") or 0) == self.attempt:
+            self.score, self.held = verdict.get("score"), verdict.get("effect") == "hold"
+            self.critique = str(verdict.get("critique") or "")
 
     def spend(self, usage: Any) -> None:
         if isinstance(usage, Mapping):
@@ -132,6 +144,11 @@ class RunView:
     def completed(self) -> int:
         return sum(node.status in NODE_DONE for node in self.nodes.values())
 
+    @property
+    def held(self) -> list[NodeView]:
+        """What waits for a person's word."""
+        return [node for node in self.nodes.values() if node.held]
+
     def state_of(self, node: NodeView) -> str:
         """A node that waited when its run ended waits for nothing any more."""
         return "not started" if self.over and node.status == "queued" else node.status
@@ -151,8 +168,14 @@ class RunView:
             self.asked = ASKED.get(str(happened.told.get("action")), "")
         elif status := RUN_STATUS.get(happened.level):
             self._move(status, happened)
-        elif status := NODE_STATUS.get(happened.level):
+        elif happened.level == "VERDICT_GIVEN":
+            self._judge(happened)
+        elif (status := NODE_STATUS.get(happened.level)) and not _only_observed(happened):
             self._move_node(status, happened)
+
+    def _judge(self, happened: Happened) -> None:
+        if (node := self.nodes.get(str(happened.told.get("key")))) is not None:
+            node.judge(happened.told)
 
     def _move(self, status: str, happened: Happened) -> None:
         self.status, self.asked = status, ""
@@ -172,11 +195,18 @@ class RunView:
         node.status, node.attempt = status, int(told.get("attempt") or node.attempt)
         node.error, node.due_at = str(told.get("error") or ""), moment(told.get("due_at") or told.get("until"))
         node.reused = happened.level == "NODE_REUSED"
+        node.held = status == "paused" and VERDICT in (told.get("reasons") or ())
         if status == "running":
-            node.started_at, node.duration_ms = happened.at, None
+            node.started_at, node.duration_ms, node.score = happened.at, None, None
         if status == "completed":
             node.duration_ms, node.model = told.get("duration_ms"), str(told.get("model") or "")
             node.spend(told.get("usage"))
+            node.score = node.score if told.get("score") is None else told["score"]
+
+
+def _only_observed(happened: Happened) -> bool:
+    """Where the gate only observes, the node is completed already when its review begins."""
+    return happened.level == "NODE_REVIEWING" and happened.told.get("gate") == "observe"
 
 
 def money(text: Any) -> Decimal | None:

@@ -21,6 +21,7 @@ from fluidcrew.render.places import command
 from fluidcrew.render.run import RunTree, headline, markdown, summary
 from fluidcrew.render.screen import Screen, console, is_live
 from fluidcrew.render.tables import runs_table
+from fluidcrew.render.verdicts import held_lines
 from fluidcrew.steps import Steps
 from fluidcrew.task_file import is_drafted
 from fluidcrew.watching import load, watch
@@ -111,6 +112,8 @@ def _print_run(view: RunView, screen: Screen) -> None:
     screen.print(Text(view.id, style="bright_black"))
     screen.print(RunTree(view))
     screen.print(summary(view), soft_wrap=True)
+    for line in held_lines(view):
+        screen.print(line, soft_wrap=True)
 
 
 async def _ended(api: Gateway, view: RunView, screen: Screen, *, as_json: bool) -> None:

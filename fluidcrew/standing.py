@@ -15,6 +15,7 @@ from fluidcrew.exits import Exit
 from fluidcrew.naming import Thing, meant, run_meant
 from fluidcrew.render.screen import console
 from fluidcrew.render.standing import run_block, task_block
+from fluidcrew.render.verdicts import decide_with
 from fluidcrew.render.waiting import waiting_block
 from fluidcrew.render.weather import providers_table
 
@@ -61,6 +62,8 @@ async def why(wanted: str, *, last: bool, everything: bool, as_json: bool) -> in
     if as_json:
         return _print_json(found)
     _print(waiting_block(str(run.found["title"]), found, everything=everything))
+    if not found["items"] and run.found.get("needs_attention"):
+        _print([Text(f"one of its results was found wanting; {decide_with()}", style="yellow")])
     return Exit.OK
 
 

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from chassis.printable import json_text
 from fluidcrew.client import Gateway
-from fluidcrew.exits import Exit, Halt
-from fluidcrew.naming import UUID_PATTERN, Thing, meant, run_meant
+from fluidcrew.exits import Exit
+from fluidcrew.naming import Thing, meant, node_meant, run_meant
 from fluidcrew.render import words
 from fluidcrew.render.control import control_line, flags_line
 from fluidcrew.render.places import command
@@ -98,7 +98,7 @@ async def skip(wanted: str, key: str, *, last: bool, failed: bool, as_json: bool
     async with Gateway.of(os.environ) as api:
         if failed:
             return await _skip_failed(api, wanted, last=last, as_json=as_json)
-        node_id = await _node_meant(api, wanted, key, last=last)
+        node_id = await node_meant(api, wanted, key, last=last)
         answer = await api.patch(f"/nodes/{node_id}", {"action": "skip"})
     if as_json:
         return _print_json(answer)
@@ -114,23 +114,6 @@ async def _skip_failed(api: Gateway, wanted: str, *, last: bool, as_json: bool) 
         return _print_json(answer)
     print(f"skipped {', '.join(answer['skipped_nodes'])}; the run goes on; {_status_of(run.id)}")
     return Exit.OK
-
-
-async def _node_meant(api: Gateway, wanted: str, key: str, *, last: bool) -> str:
-    """By its own id, or by its run and key. With --last the one word given is the key."""
-    if last and not key:
-        wanted, key = "", wanted
-    if not key and UUID_PATTERN.fullmatch(wanted) and await api.find(f"/nodes/{wanted.lower()}") is not None:
-        return wanted.lower()
-    run = await run_meant(api, wanted, last=last)
-    nodes = (await api.get(f"{run.path}/nodes", limit=200))["items"]
-    for node in nodes:
-        if key and node["key"] == key:
-            return str(node["id"])
-    keys = words.one_line(", ".join(str(node["key"]) for node in nodes), 300)
-    if key:
-        raise Halt(Exit.REFUSED, f"{run.name} has no node {key!r}; it has: {keys}")
-    raise Halt(Exit.USAGE, f"which node of {run.name}? It has: {keys}")
 
 
 async def _task_of(api: Gateway, thing: Thing) -> Thing:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import getpass
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from deploy.local.environment import CHECKOUT, DEFAULT_PORT, home_of, load_dotenv, port_of, replicas_of, value_of
+from deploy.local.home import is_held
 from fluidcrew.exits import Exit, Halt
 
 DEFAULT_KEY = "test-key"
@@ -48,20 +49,6 @@ def running_stack_of(environ: Mapping[str, str]) -> RunningStack | None:
     return found if is_held(home) else None  # the pid may be somebody else's by now
 
 
-def is_held(home: Path) -> bool:
-    try:
-        descriptor = os.open(home / "lock", os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
 def api_url(environ: Mapping[str, str]) -> str:
     if given := environ.get("FLUIDCREW_URL", "").rstrip("/"):
         parts = urlsplit(given)
@@ -74,6 +61,20 @@ def api_url(environ: Mapping[str, str]) -> str:
 
 def api_key(environ: Mapping[str, str]) -> str:
     return value_of(environ, "API_KEY") or DEFAULT_KEY
+
+
+def company(environ: Mapping[str, str]) -> str:
+    """Empty for the default one."""
+    if not (named := environ.get("FLUIDCREW_COMPANY", "").strip()):
+        return ""
+    from contracts.refs import SLUG_PATTERN  # pydantic is slow to come, and help needs none
+
+    if not re.fullmatch(SLUG_PATTERN, named):
+        raise Halt(
+            Exit.SETTINGS,
+            f"{named[:50]!r} is no id of a company: give lower-case letters, digits and hyphens, 39 at most",
+        )
+    return named
 
 
 def login_name() -> str:

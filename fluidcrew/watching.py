@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from rich.console import Console, Group, RenderableType
+from rich.text import Text
 
 from fluidcrew.client import Gateway
 from fluidcrew.progress import Happened, RunView
@@ -16,6 +17,7 @@ from fluidcrew.render.facts import happened_line
 from fluidcrew.render.redrawing import redrawn
 from fluidcrew.render.run import RunProgress, RunTree, headline
 from fluidcrew.render.screen import is_live
+from fluidcrew.render.verdicts import decide_with
 from fluidcrew.sse import Message
 
 LOOK_EVERY = 5.0  # without news the run itself is asked, so that a lost last fact keeps nobody waiting
@@ -35,6 +37,8 @@ class Lines:
     def happened(self, view: RunView, happened: Happened) -> None:
         node = view.nodes.get(str(happened.told.get("key")))
         self._screen.print(happened_line(happened, node.title if node else ""), soft_wrap=True)
+        if node is not None and node.held and happened.level == "NODE_PAUSED":
+            self._screen.print(Text(decide_with(), style="yellow"), soft_wrap=True)
 
 
 class Silent:

@@ -80,7 +80,8 @@ async def _up(counts: dict[str, int]) -> int:
 
 def down() -> int:
     """Stop the stack that runs in the data directory: its services finish what they hold, then everything ends."""
-    from fluidcrew.surroundings import is_held, running_stack_of
+    from deploy.local.home import is_held
+    from fluidcrew.surroundings import running_stack_of
 
     running = running_stack_of(os.environ)
     if running is None:

@@ -16,7 +16,7 @@ Examples:
 
 
 def tail(
-    company: Annotated[str, typer.Option(help="Only this company's.")] = "",
+    company: Annotated[str, typer.Option(envvar="FLUIDCREW_COMPANY", help="Only this company's.")] = "",
     run: Annotated[str, typer.Option(metavar="ID", help="Only this run's; its id, or how it begins.")] = "",
     subject: Annotated[
         str, typer.Option(help="Only these: node, node.completed, or a whole filter such as 'evt.*.planner.>'.")

@@ -10,9 +10,11 @@ from rich.text import Text
 
 from fluidcrew.progress import BY_ORDER, Happened, moment, money
 from fluidcrew.render import words
+from fluidcrew.render.verdicts import judged
 
 FACT_WIDTH = 18
-LISTS = ("reasons", "errors", "waiting", "warnings")
+SAY_WHO = ("action", "fields", "reasons")  # with any of these it is said there by whom
+LISTS = ("reasons", "errors", "waiting", "warnings", "failed_criteria")
 VERB_COLOUR = {
     "completed": "green",
     "ready": "green",
@@ -23,12 +25,20 @@ VERB_COLOUR = {
     "rejected": "red",
     "retried": "yellow",
     "opened": "yellow",
+    "exhausted": "red",
     "closed": "green",
     "paused": "yellow",
     "control_asked": "magenta",
+    "control_lapsed": "yellow",
     "overridden": "magenta",
     "reopened": "cyan",
     "released": "cyan",
+    "reviewing": "magenta",
+    "critical": "red",
+    "given": "magenta",
+    "review_overdue": "yellow",
+    "verdict_lapsed": "yellow",
+    "rerun_asked": "magenta",
     "reused": "green",
     "requeued": "yellow",
     "interrupted": "yellow",
@@ -48,7 +58,7 @@ def fact_line(at: datetime | None, company: str, entity: str, verb: str, story: 
     line.append(f" {f'{entity}.{verb}':<{FACT_WIDTH}}", style=VERB_COLOUR.get(verb, "default"))
     if story:
         line.append(f" {words.short_id(story)}", style="bright_black")
-    if name := str(told.get("key") or told.get("title") or told.get("provider") or ""):
+    if name := str(told.get("key") or told.get("title") or told.get("provider") or _budget(told)):
         line.append(f" {words.one_line(name, 60)}", style="bold")
     if rest := details(told, at):
         line.append(f"  {rest}")
@@ -68,9 +78,12 @@ def details(told: Mapping[str, Any], at: datetime | None = None) -> str:
     parts += [str(told["role"])] if told.get("role") else []
     parts += [_order(told)] if told.get("action") else []
     parts += _changed(told)
+    parts += [_by(told).strip()] if told.get("by") and not any(told.get(name) for name in SAY_WHO) else []
+    parts += _left(told)
     parts += [_model(told)] if told.get("provider") and told.get("model") else []
     parts += [f"attempt {told['attempt']}"] if _number(told, "attempt") > ("due_at" not in told) else []
-    parts += [f"v{told['version']}"] if "version" in told else []
+    parts += [f"v{told['version']}"] if "version" in told and "effect" not in told else []
+    parts += judged(told)
     parts += [words.count(_number(told, "nodes"), "node")] if "nodes" in told else []
     parts += [words.count(_number(told, "nodes_completed"), "node")] if "nodes_completed" in told else []
     parts += [words.of_ms(told["duration_ms"])] if told.get("duration_ms") is not None else []
@@ -78,14 +91,16 @@ def details(told: Mapping[str, Any], at: datetime | None = None) -> str:
     parts += [
         words.one_line(str(told[name]), 200) for name in ("reason", "error", "repair", "detail") if told.get(name)
     ]
-    parts += [words.one_line(", ".join(map(_reason, told[name])), 200) for name in LISTS if told.get(name)]
+    parts += [
+        words.one_line(", ".join(_reason(each, told) for each in told[name]), 200) for name in LISTS if told.get(name)
+    ]
     parts += [f"until {words.clock(until)}"] if (until := moment(told.get("until"))) else []
     parts += [_next_try(moment(told["due_at"]), at)] if "due_at" in told else []
     return " · ".join(parts)
 
 
-def _reason(name: object) -> str:
-    return "by order" if name == BY_ORDER else str(name)
+def _reason(name: object, told: Mapping[str, Any]) -> str:
+    return (_by(told).strip() or "by order") if name == BY_ORDER else str(name)
 
 
 def _order(told: Mapping[str, Any]) -> str:
@@ -95,6 +110,22 @@ def _order(told: Mapping[str, Any]) -> str:
 
 def _by(told: Mapping[str, Any]) -> str:
     return f" by {words.one_line(words.person(told['by']), 80)}" if told.get("by") else ""
+
+
+def _budget(told: Mapping[str, Any]) -> str:
+    return f"{told['scope']} {told['scope_id']}" if told.get("scope") else ""
+
+
+def _left(told: Mapping[str, Any]) -> list[str]:
+    """Of a budget: how far it is used, and what did not fit."""
+    if not told.get("scope"):
+        return []
+    limit, spent, reserved = (words.money(money(told.get(f"{sum}_usd"))) for sum in ("limit", "spent", "reserved"))
+    parts = [f"limit {limit}", f"{spent} spent", f"{reserved} reserved"]
+    if "need_usd" in told:
+        need = told["need_usd"]
+        parts.append(f"a call to {told['model']} may cost {words.money(money(need)) if need else 'who knows what'}")
+    return parts
 
 
 def _changed(told: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +36,9 @@ def after_run(api_url: str, key: str, run_id: str, home: Path) -> list[tuple[str
 
 def command() -> str:
     """As it must be typed here: the virtual environment need not be active."""
-    return "fluidcrew" if shutil.which("fluidcrew") else ".venv/bin/fluidcrew"
+    company = os.environ.get("FLUIDCREW_COMPANY", "").strip()
+    whose = f"FLUIDCREW_COMPANY={company} " if company else ""
+    return whose + ("fluidcrew" if shutil.which("fluidcrew") else ".venv/bin/fluidcrew")
 
 
 def shown_key(key: str) -> str:

@@ -89,6 +89,7 @@ def _columns(width: int, *, keys: bool) -> tuple[str, ...]:
 def _figures(state: str, node: NodeView, now: datetime, spent: tuple[str, ...]) -> list[Text]:
     state = state if node.attempt < 2 else f"{state}, attempt {node.attempt}"
     state = f"{state}, reused" if node.reused else state
+    state = state if node.score is None else f"{state}, {node.score}/100"
     took = Text(elapsed_of(node, now), style="cyan" if node.status == "running" else "")
     figures = {"tokens": words.count(node.tokens, "token"), "cost": words.money(node.cost)}
     shown = [Text(figures[name] if node.status == "completed" else "") for name in spent]
@@ -137,6 +138,8 @@ def headline(view: RunView) -> Text:
     text.append(f"  {view.status}", style=words.colour(view.status))
     if told := view.asked or ", ".join(reason for reason in view.reasons if reason != BY_ORDER):
         text.append(f" ({told})", style="yellow")
+    if view.held:
+        text.append("  needs attention", style="bold yellow")
     if view.dry_run:
         text.append("  dry run: no model is called", style="bright_black")
     return text

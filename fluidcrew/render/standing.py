@@ -12,6 +12,7 @@ from fluidcrew.progress import NodeView, RunView, moment
 from fluidcrew.render import words
 from fluidcrew.render.control import control_line, flags_line
 from fluidcrew.render.run import Now, RunTree, headline, summary, utc_now
+from fluidcrew.render.verdicts import held_lines
 
 QUIET = "bright_black"
 MOST_FAILURES = 5
@@ -31,6 +32,7 @@ def run_block(
     yield RunTree(view, now, keys=True)
     yield from _failures(view)
     yield from _paused_nodes(view)
+    yield from held_lines(view)
     yield summary(view)
 
 
@@ -60,12 +62,12 @@ def _failures(view: RunView) -> Iterator[Text]:
     for node in failed[:MOST_FAILURES]:
         yield Text.assemble((f"{node.key}: ", "bold"), words.one_line(node.error, 400), style="red")
     if len(failed) > MOST_FAILURES:
-        yield Text(f"and {len(failed) - MOST_FAILURES} more nodes failed", style="red")
+        yield Text(f"and {words.count(len(failed) - MOST_FAILURES, 'more node')} failed", style="red")
 
 
 def _paused_nodes(view: RunView) -> Iterator[Text]:
     """Only those that somebody paused apart from their run."""
-    paused = [node for node in view.nodes.values() if node.status == "paused"]
+    paused = [node for node in view.nodes.values() if node.status == "paused" and not node.held]
     if paused and not view.over:
         yield Text(f"paused: {_keys(paused)}; `fluidcrew why {view.id[:8]}` says by whom", style="yellow")
 

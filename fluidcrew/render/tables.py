@@ -25,15 +25,20 @@ def runs_table(runs: Iterable[Mapping[str, Any]], now: datetime | None = None) -
     for run in runs:
         started, ended = moment(run.get("started_at")), moment(run.get("ended_at"))
         took = ((ended or now or datetime.now(UTC)) - started).total_seconds() if started else None
-        status = str(run["status"])
         table.add_row(
             Text(words.short_id(run["id"]), style="bright_black"),
             Text(words.one_line(str(run["title"]), 70)),
-            Text(status, style=words.colour(status)),
+            _status(run),
             words.day_and_clock(started),
             words.duration(took),
         )
     return table
+
+
+def _status(run: Mapping[str, Any]) -> Text:
+    status = str(run["status"])
+    text = Text(status, style=words.colour(status))
+    return text.append("  needs attention", style="bold yellow") if run.get("needs_attention") else text
 
 
 def streams_table(streams: Iterable[tuple[Any, datetime | None]], now: datetime | None = None) -> Table:

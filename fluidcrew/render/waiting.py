@@ -14,7 +14,15 @@ from fluidcrew.render import words
 
 FOLDED = "dependency"  # what waits for nothing but others is not why a run stands still
 FEW = 3
-COLOUR = {"failed_dependency": "red", "paused": "yellow", "provider": "yellow", "retry": "yellow", "running": "cyan"}
+COLOUR = {
+    "failed_dependency": "red",
+    "paused": "yellow",
+    "budget": "yellow",
+    "verdict": "magenta",
+    "provider": "yellow",
+    "retry": "yellow",
+    "running": "cyan",
+}
 Item = Mapping[str, Any]
 
 

@@ -46,6 +46,7 @@ class FakeGateway:
         default_factory=lambda: {"GET /tasks": [(200, {"items": [], "total": 0})]}
     )
     facts: list[dict[str, Any]] = field(default_factory=list)
+    reports: dict[str, str] = field(default_factory=dict)  # by path, for who accepts Markdown
     break_after: int | None = None  # facts on a connection, in the middle of the next one
     asked: list[HttpRequest] = field(default_factory=list)
     port: int = 0
@@ -67,6 +68,8 @@ class FakeGateway:
             await response.json(401, {"detail": "missing or wrong API key"}, {"WWW-Authenticate": "ApiKey"})
         elif path == "/events/stream":
             await self._stream(request, response)
+        elif path in self.reports and request.headers["accept"] == "text/markdown":
+            await response.send(200, self.reports[path].encode(), {"content-type": "text/markdown; charset=utf-8"})
         else:
             waiting = self.answers.get(f"{request.method} {path}", [(404, {"detail": f"there is no {path}"})])
             status, body = waiting.pop(0) if len(waiting) > 1 else waiting[0]

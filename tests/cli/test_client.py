@@ -12,6 +12,7 @@ import pytest
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit, Halt
 from fluidcrew.sse import Message, messages
+from tests.cli.conftest import Cli
 from tests.cli.fake_gateway import DIES, KEY, RUN_ID, FakeGateway, event
 
 pytestmark = pytest.mark.asyncio
@@ -114,6 +115,41 @@ async def test_something_that_speaks_another_protocol_is_recognised() -> None:
     async with Gateway(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", KEY) as api:
         assert "is no Fluidcrew" in str(await refused(api))
     server.close()
+
+
+async def test_every_command_takes_a_company_from_its_option_or_the_environment(gateway: FakeGateway, cli: Cli) -> None:
+    page = {"items": [], "total": 0}
+    gateway.on("GET /companies/acme/runs", (200, page))
+    gateway.on("GET /companies/beta/runs", (200, page))
+    gateway.on("GET /runs", (200, page))
+    gateway.on("GET /providers", (200, {"items": []}))
+    for arguments, environ, path in (
+        (("runs", "--json"), {}, "/runs"),
+        (("runs", "--json", "--company", "acme"), {}, "/companies/acme/runs"),
+        (("runs", "--json"), {"FLUIDCREW_COMPANY": "beta"}, "/companies/beta/runs"),
+        (("runs", "--json", "--company", "acme"), {"FLUIDCREW_COMPANY": "beta"}, "/companies/acme/runs"),
+        (("providers", "--json"), {"FLUIDCREW_COMPANY": "acme"}, "/providers"),
+    ):
+        ended = await cli(*arguments, FLUIDCREW_URL=gateway.url, **environ)
+        assert ended.code == Exit.OK, ended.err
+        assert gateway.asked[-1].path.split("?")[0] == path
+
+
+async def test_streams_and_hints_name_the_company_too(gateway: FakeGateway, cli: Cli) -> None:
+    gateway.on("POST /companies/acme/tasks", (202, {"run_id": RUN_ID, "status": "accepted"}))
+    ended = await cli("run", "Say hello", "--company", "acme", FLUIDCREW_URL=gateway.url)
+    assert ended.code == Exit.OK, ended.err
+    assert f"FLUIDCREW_COMPANY=acme .venv/bin/fluidcrew show {RUN_ID[:8]}" in ended.out
+    async with Gateway(gateway.url, KEY, company="acme", patience=0.3) as api:
+        with pytest.raises(Halt):
+            await anext(api.events("/events/stream", run_id=RUN_ID))
+    assert gateway.asked[-1].path.startswith("/companies/acme/events/stream?")
+
+
+async def test_what_cannot_be_a_company_is_refused_before_anybody_is_asked(gateway: FakeGateway, cli: Cli) -> None:
+    ended = await cli("runs", "--company", "../admin", FLUIDCREW_URL=gateway.url)
+    assert (ended.code, gateway.asked) == (Exit.SETTINGS, [])
+    assert "'../admin' is no id of a company" in ended.err
 
 
 async def test_a_proxy_is_not_asked_for_loopback(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:

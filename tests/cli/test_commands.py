@@ -20,6 +20,8 @@ pytestmark = pytest.mark.asyncio
 COMMANDS = (
     *("demo", "drill", "up", "down", "doctor", "run", "runs", "show", "tail", "bus", "dlq"),
     *("status", "why", "pause", "resume", "cancel", "skip", "retry", "reset", "providers"),
+    *("export", "validate", "normalise"),
+    *("review", "attempts", "qa", "incident", "quality", "policy"),
 )
 USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "requests": 1, "cost_usd": "0.0012"}
 
@@ -318,7 +320,7 @@ async def test_dead_letters_are_listed_shown_and_replayed_without_knowing_whose_
 ) -> None:
     letter = {"id": RUN_ID, "durable": "planner-runs", "subject": "evt.x", "reason": "no such\ntask", "attempts": 5}
     letter |= {"created_at": "2025-03-01T12:00:00Z", "replayed_at": None, "headers": {}, "body": "{}"}
-    for owner in ("gateway", "executor"):
+    for owner in ("gateway", "executor", "feedback"):
         gateway.on(f"GET /admin/dead-letters/{owner}", (200, {"items": [], "total": 0}))
     gateway.on("GET /admin/dead-letters/planner", (200, {"items": [letter], "total": 1}))
     gateway.on(f"GET /admin/dead-letters/planner/{RUN_ID}", (200, letter))

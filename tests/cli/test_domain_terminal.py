@@ -9,12 +9,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from rich.console import Group
 from rich.text import Text
 
 from chassis.printable import json_text
 from fluidcrew.progress import RunView
 from fluidcrew.render import words
+from fluidcrew.render.attempts import diff
 from fluidcrew.render.facts import fact_line
+from fluidcrew.render.reviews import held_block, reviews_table
 from fluidcrew.render.run import headline, markdown
 from fluidcrew.render.screen import Screen
 from fluidcrew.render.tables import runs_table
@@ -33,6 +36,8 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch, *what: Any) -> str:
 
 
 ORDERS = "\x1b]52;c;c3RvbGVu\x07 \x1b[2J \x9b2J \x9d0;me\x9c \x1b]8;;http://other\x1b\\\\ \x08\x7f\r"
+HELD = dict.fromkeys(("node_id", "key", "run_id", "run_title", "title", "status", "role", "output_preview"), ORDERS)
+HELD |= {"attempt": 1, "since": START.isoformat(), "descendants": [ORDERS], "verdict": {"critique": ORDERS, "score": 1}}
 OURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -45,6 +50,9 @@ OURS = re.compile(r"\x1b\[[0-9;]*m")
         lambda: headline(RunView("r", ORDERS, "failed", error=ORDERS)),
         lambda: markdown(f"# {ORDERS}\n\n`{ORDERS}` &#27;]52;c;&#155;\n\n```python\n{ORDERS}\n```\n"),
         lambda: fact_line(START, "c", "run", "failed", "r", {"title": ORDERS, "reason": ORDERS}),
+        lambda: reviews_table([HELD]),
+        lambda: Group(*held_block(HELD)),
+        lambda: diff(f"+{ORDERS}"),
     ],
 )
 def test_what_others_wrote_gives_the_terminal_no_orders(monkeypatch: pytest.MonkeyPatch, what: Any) -> None:
