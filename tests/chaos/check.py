@@ -10,7 +10,9 @@ from pathlib import Path
 
 from tests.chaos import rules
 from tests.chaos.history import History
+from tests.chaos.money import no_budget_is_exceeded
 from tests.chaos.moves import only_legal_moves
+from tests.chaos.node_rules import orders_to_nodes_take_effect
 from tests.chaos.rules import Rule
 
 RULES: tuple[Rule, ...] = (
@@ -18,6 +20,7 @@ RULES: tuple[Rule, ...] = (
     rules.answers_are_honest,
     rules.accepted_is_kept,
     rules.orders_take_effect,
+    orders_to_nodes_take_effect,
     rules.the_same_key_gets_the_same_answer,
     rules.each_effect_happens_once,
     only_legal_moves,
@@ -25,6 +28,7 @@ RULES: tuple[Rule, ...] = (
     rules.every_run_ends,
     rules.nothing_finished_is_repeated,
     rules.model_calls_are_bounded,
+    no_budget_is_exceeded,
     rules.the_timeline_has_no_gap,
     rules.no_watcher_misses_anything,
     rules.the_dead_are_those_expected,

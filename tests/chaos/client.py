@@ -18,6 +18,7 @@ from tests.system.ledger import Plan
 
 LONGEST_ANSWER = 75.0  # a plan may be drafted while we wait
 TRY_AGAIN = 0.1
+PERSISTENCE = 300.0  # seconds; the longest outage that is played takes 180
 
 
 class Client:
@@ -38,11 +39,11 @@ class Client:
         await self._http.aclose()
 
     async def once(
-        self, method: str, path: str, body: Any = None, *, key: str = "", **about: Any
+        self, method: str, path: str, body: Any = None, *, key: str = "", actor: str = "", **about: Any
     ) -> tuple[int, dict[str, Any]]:
         """Status and answer of one attempt; status 0 when there was none."""
         began, url = time.time(), self._rng.choice(self._urls)
-        headers = {"Idempotency-Key": key} if key else {}
+        headers = ({"Idempotency-Key": key} if key else {}) | ({"X-Actor": actor} if actor else {})
         status, answer, extra = 0, {}, dict[str, Any]()
         try:
             response = await self._http.request(
@@ -64,6 +65,7 @@ class Client:
                 status=status,
                 answer=answer,
                 key=key,
+                actor=actor,
                 **about,
                 **extra,
             )
@@ -72,12 +74,15 @@ class Client:
     async def until_answered(
         self, method: str, path: str, body: Any = None, **about: Any
     ) -> tuple[int, dict[str, Any]]:
-        while True:
+        """Nobody there, 503 and a request that is still under way are no answers; 500 is one, if a bad one."""
+        deadline = time.monotonic() + PERSISTENCE
+        while time.monotonic() < deadline:
             status, answer = await self.once(method, path, body, **about)
             under_way = status == 409 and answer.get("code") == "in_flight"
-            if status and status < 500 and not under_way:
+            if status not in (0, 503) and not under_way:
                 return status, answer
             await asyncio.sleep(TRY_AGAIN)
+        raise AssertionError(f"{method} {path} was not answered within {PERSISTENCE:g} s")
 
     async def get(self, path: str, **query: Any) -> dict[str, Any] | None:
         """None when it cannot be had right now."""
@@ -85,23 +90,28 @@ class Client:
         return answer if status == 200 else None
 
     def submits(self, plan: Plan) -> None:
-        self._recorder.note("plan", name=plan.name, nodes={n["id"]: n["deps"] for n in plan.nodes})
+        walked = [n["id"] for n in plan.nodes if n.get("kind") == "noop"]
+        self._recorder.note("plan", name=plan.name, nodes={n["id"]: n["deps"] for n in plan.nodes}, walked=walked)
 
     async def launch(self, plan: Plan, **options: Any) -> str:
         """The id of the run. Every third time the client asks once more, as if the answer had been lost."""
         self.submits(plan)
         self._launches += 1
-        body = {"title": f"Chaos {plan.name}", "task": plan.nodes, "options": options}
+        body = {"title": f"Chaos {plan.name}", "task": plan.nodes, "gate": "off", "options": options}
         about = {"key": f"launch {plan.name}", "plan": plan.name}
-        _, answer = await self.until_answered("POST", "/tasks", body, **about)
+        status, answer = await self.until_answered("POST", "/tasks", body, **about)
         if self._launches % 3 == 0:
             await self.until_answered("POST", "/tasks", body, **about)
-        return str(answer.get("run_id", ""))
+        assert status == 202, f"a run was to be launched, and that was answered {status}: {answer}"
+        return str(answer["run_id"])
 
     async def draft(self) -> str:
         title = f"Draft {uuid4()}"
-        _, answer = await self.until_answered("POST", "/tasks", {"title": title}, key=title, drafts=True)
-        return str(answer.get("id", ""))
+        status, answer = await self.until_answered(
+            "POST", "/tasks", {"title": title, "gate": "off"}, key=title, drafts=True
+        )
+        assert status == 201, f"a task was to be drafted, and that was answered {status}: {answer}"
+        return str(answer["id"])
 
     async def task_with(self, plan: Plan) -> str:
         """A task that is ready to be started, again and again."""

@@ -41,7 +41,6 @@ async def delivered_again(stage: Stage, runs: int) -> None:
         await eventually(lambda: len(stage.runs) >= runs, timeout=120, what="the load")
     await stage.settled()
     await stage.collect()
-    await stage.held.aclose()
     state = await note_state(stage, "one delivery in order")
     async with as_the_keeper(stage.world) as js:
         everything = await read(js)

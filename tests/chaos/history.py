@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -95,6 +95,11 @@ class History:
     def plans(self) -> Mapping[str, Record]:
         """By name: the dependencies of each node."""
         return {record["name"]: record for record in self.all("plan")}
+
+    def agents(self, plan: str) -> Set[str]:
+        """Its nodes for which a model is called."""
+        record = self.plans.get(plan, {})
+        return record.get("nodes", {}).keys() - set(record.get("walked", ()))
 
     @cached_property
     def launched(self) -> Mapping[str, str]:

@@ -139,6 +139,22 @@ def sloppy_resume() -> None:
     replace_part(watching, "resume", resume)
 
 
+def naive_budget() -> None:
+    """Reservations that read what is left, and then write."""
+    from services.executor.spending import store
+
+    async def take(connection: Any, company: str, account: Any, amount: Any) -> Any:
+        found = await store.budget(connection, company, account)
+        if found is None or found.spent + found.reserved + amount > found.limit:
+            return None
+        await connection.execute(
+            "update budgets set reserved_usd = $2 where id = $1", found.id, found.reserved + amount
+        )
+        return found.id
+
+    replace_part(store, "take", take)
+
+
 PROTECTIONS: dict[str, Callable[[], None]] = {
     "no inbox": no_inbox,
     "no command memory": no_command_memory,
@@ -149,6 +165,7 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
     "no signals": no_signals,
     "no parking": no_parking,
     "sloppy resume": sloppy_resume,
+    "naive budget": naive_budget,
     "none": lambda: None,
 }
 

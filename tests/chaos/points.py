@@ -43,6 +43,9 @@ POINTS = (
     Point("a node may begin, its model is not called", "executor", "chassis.llm.models:Models.complete"),
     Point("a model has answered, nobody knows", "executor", f"{EXECUTOR}.engine.runner:Runner.perform", True),
     Point("a turn is written, not committed", "executor", f"{EXECUTOR}.engine.at_once.store:save_within", True),
+    Point(
+        "a turn of one statement is committed, nobody knows", "executor", f"{EXECUTOR}.engine.at_once.store:save", True
+    ),
     Point("a turn is committed, not acted on", "executor", f"{EXECUTOR}.engine.owner:Owner.take_over"),
     Point("rows are committed, not published", "executor", "chassis.relay:Relay.hand_over"),
     Point("rows are published, not marked", "executor", "chassis.relay:Relay._mark"),

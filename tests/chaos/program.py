@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.chaos import between, control, delivery, streams, weather
+from tests.chaos import between, cancels, control, delivery, money, reopening, streams, weather
 from tests.chaos.scenarios import STORMS, Scenario
 from tests.chaos.stage import staged
 from tests.chaos.world import ChaosWorld
@@ -17,7 +17,10 @@ ALL: tuple[Scenario, ...] = (
     *delivery.SCENARIOS,
     *between.SCENARIOS,
     *control.SCENARIOS,
+    *reopening.SCENARIOS,
+    *cancels.SCENARIOS,
     *weather.SCENARIOS,
+    *money.SCENARIOS,
     *streams.SCENARIOS,
 )
 

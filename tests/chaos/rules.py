@@ -45,9 +45,9 @@ def accepted_is_kept(history: History) -> Iterator[str]:
         if call.get("drafts") and created[answer["id"]] != 1:
             yield f"task {answer['id']} was accepted, and is told of {created[answer['id']]} times"
     for task in history.all("task"):
-        last = [f for f in history.facts if f.task_id == task["id"] and f.level in ENDS]
-        if last and ENDS[last[-1].level] == "completed" and task["status"] != "completed":
-            yield f"the run of task {task['id']} is completed, the task is {task['status']}"
+        ends = [f.level for f in history.facts if f.task_id == task["id"] and f.level in ENDS]
+        if ends and ENDS[ends[-1]] == "completed" and task["status"] != "completed":
+            yield f"the run of task {task['id']} that ended last is completed, the task is {task['status']}"
 
 
 def orders_take_effect(history: History) -> Iterator[str]:
@@ -124,28 +124,28 @@ def nothing_finished_is_repeated(history: History) -> Iterator[str]:
     calls, runs_of = history.model_calls(), Counter(history.launched.values())
     for fact in history.facts:
         plan = history.launched.get(fact.run_id or "", "")
-        if (
-            fact.level != "NODE_COMPLETED" or runs_of[plan] != 1
-        ):  # several runs of a plan: whose call it was is not said
+        if fact.level != "NODE_COMPLETED" or runs_of[plan] != 1:  # several runs of a plan: whose call is not said
             continue
         node = plan, fact.body["key"]
         late = [call for call in calls.get(node, ()) if call["began"] > fact.at]
         if late:
             yield f"{node[1]} of run {fact.run_id} was called {late[0]['began'] - fact.at:.3f} s after it had completed"
-        if not any(call["outcome"] == "done" for call in calls.get(node, ())):
+        if node[1] in history.agents(plan) and not any(call["outcome"] == "done" for call in calls.get(node, ())):
             yield f"{node[1]} of run {fact.run_id} is completed, and no model has answered for it"
 
 
 def model_calls_are_bounded(history: History) -> Iterator[str]:
     """At most one for each node, one more for each that the provider refused, and what was in flight when somebody died."""
-    nodes = sum(len(history.plans[plan]["nodes"]) for plan in history.launched.values())
+    nodes = sum(len(history.agents(plan)) for plan in history.launched.values())
     calls = history.all("model")
     refused = sum(call["status"] not in (None, 200) or call["outcome"] == "dropped" for call in calls)
     lost = sum(fault.get("executors", 0) for fault in history.all("fault"))
     lost += sum(record["count"] for record in history.all("leases lost"))
-    bound = nodes + refused + lost * history.scenario.get("in_flight", 0)
+    again = sum({call["key"]: call.get("again", 0) for call in history.answered(200)}.values())
+    bound = nodes + refused + again + lost * history.scenario.get("in_flight", 0)
     if len(calls) > bound:
-        yield f"{len(calls)} calls for {nodes} nodes, {refused} refusals and {lost} lost executors; at most {bound}"
+        grounds = f"{nodes} nodes, {again} ordered again, {refused} refusals and {lost} lost executors"
+        yield f"{len(calls)} calls for {grounds}; at most {bound}"
 
 
 def the_timeline_has_no_gap(history: History) -> Iterator[str]:

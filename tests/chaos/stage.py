@@ -15,20 +15,21 @@ from typing import Any
 
 from tests.chaos.client import Client
 from tests.chaos.history import ENDS, Record, Recorder
+from tests.chaos.orders import ordered_by
 from tests.chaos.watchers import Watcher, is_over
 from tests.chaos.world import ChaosWorld
 from tests.system.defaults import CONCURRENCY
 from tests.system.ledger import Ledger, marks_of
 
 ENDING = 60.0  # seconds after the last fault, as promised
-OWNERS = ("planner", "executor", "gateway")
+OWNERS = ("planner", "executor", "feedback", "gateway")
 PAGE = 200
 
 
 @dataclass
 class Stage:
     world: ChaosWorld
-    rng: random.Random
+    rng: random.Random  # of the faults alone: whoever else draws, and when, must not change them
     recorder: Recorder
     client: Client
     ledger: Ledger
@@ -37,12 +38,14 @@ class Stage:
     buried_before: dict[str, int]
     fenced_before: int
     held: AsyncExitStack
+    seed: str
     runs: list[str] = field(default_factory=list)
     drafts: list[str] = field(default_factory=list)
     watchers: list[Watcher] = field(default_factory=list)
     buried: dict[str, int] = field(default_factory=dict)  # dead letters that this scenario means to make
     ending: float = ENDING
     collected: bool = False
+    nodes: dict[str, dict[str, str]] = field(default_factory=dict)  # of each run: key to id
     tasks_follow: bool = True  # each run is the last of its task, which tells of its end as well
 
     @asynccontextmanager
@@ -54,28 +57,39 @@ class Stage:
         finally:
             self.recorder.note("fault", name=name, began=began, executors=executors)
 
+    def dice(self, whose: str) -> random.Random:
+        return random.Random(f"{self.seed} {whose}")
+
     def figure(self, name: str, value: float, limit: float | None = None) -> None:
         self.recorder.note("figure", name=name, value=value, limit=limit)
 
     async def watch(self, run: str, hangs_up: float = 0) -> Watcher:
         """Until the stage is over."""
         name = f"w{len(self.watchers)}"
-        watcher = Watcher(name, self.world.gateways, run, self.recorder, random.Random(self.rng.random()), hangs_up)
+        watcher = Watcher(name, self.world.gateways, run, self.recorder, self.dice(name), hangs_up)
         self.watchers.append(await self.held.enter_async_context(watcher))
         return watcher
+
+    async def node_of(self, run: str, key: str) -> str:
+        """Its id."""
+        if run not in self.nodes:
+            found = await self.got(f"/runs/{run}")
+            self.nodes[run] = {node["key"]: node["id"] for node in found["dag"]["nodes"]}
+        return self.nodes[run][key]
 
     # the end
 
     async def settled(self) -> None:
-        """Everything accepted is over and told, or noted as late."""
+        """Everything accepted is over and told, or noted as late. Nobody watches any more then."""
         await self.world.until_all_serve()
         deadline = time.monotonic() + self.ending
         for run in dict.fromkeys(self.runs):
             await self._until(lambda run=run: self.is_told(run), deadline, f"the end of run {run}")
         for draft in self.drafts:
             await self._until(lambda draft=draft: self._is_told_of(draft), deadline, f"the creation of task {draft}")
-        for watcher in self.watchers:
-            await self._until(lambda w=watcher: self._saw_the_end(w), deadline, f"the end of what {watcher.name} sees")
+        for run in dict.fromkeys(watcher.run for watcher in self.watchers):
+            await self._until(lambda run=run: self._was_seen(run), deadline, f"the end of what is seen of run {run}")
+        await self.held.aclose()
 
     async def collect(self) -> None:
         """What the witnesses know goes into the history."""
@@ -116,6 +130,7 @@ class Stage:
         for call in (await self.ledger.calls())[self.calls_before :]:
             for plan, key in marks_of(call).items():
                 about = {"outcome": call.outcome, "status": call.status, "ended": call.ended_at}
+                about["ordered_by"] = ordered_by(call)
                 self.recorder.note("model", number=call.number, plan=plan, key=key, began=call.at, **about)
 
     async def _until(self, holds: Callable[[], Awaitable[bool]], deadline: float, what: str) -> None:
@@ -134,9 +149,10 @@ class Stage:
         page = await self.client.get("/events", q=task, level="TASK_CREATED")
         return page is not None and page["total"] > 0
 
-    async def _saw_the_end(self, watcher: Watcher) -> bool:
-        page = await self.client.get("/events", run_id=watcher.run, limit=1)
-        return page is not None and len(watcher.ids) >= page["total"]
+    async def _was_seen(self, run: str) -> bool:
+        page = await self.client.get("/events", run_id=run, limit=1)
+        watchers = [watcher for watcher in self.watchers if watcher.run == run]
+        return page is not None and all(len(watcher.ids) >= page["total"] for watcher in watchers)
 
     async def got(self, path: str, **query: Any) -> Any:
         """What must be there by now."""
@@ -150,7 +166,7 @@ class Stage:
 @asynccontextmanager
 async def staged(world: ChaosWorld, file: Path, name: str, seed: str, **about: Any) -> AsyncIterator[Stage]:
     """A stage whose history begins here, on a stack that serves."""
-    rng = random.Random(f"{seed} {name}")
+    named = f"{seed} {name}"
     await world.until_all_serve()
     ledger = Ledger(world.llm_url)
     async with world.supervised():
@@ -158,9 +174,13 @@ async def staged(world: ChaosWorld, file: Path, name: str, seed: str, **about: A
         about |= {"after": after, "in_flight": CONCURRENCY}
         recorder = Recorder(file, name=name, seed=seed, **about)
         try:
-            async with Client(world.gateways, recorder, rng) as client, AsyncExitStack() as held:
+            async with (
+                Client(world.gateways, recorder, random.Random(f"{named} client")) as client,
+                AsyncExitStack() as held,
+            ):
                 fenced = world.leases_lost()
-                yield Stage(world, rng, recorder, client, ledger, after, calls, before, fenced, held)
+                rng = random.Random(named)
+                yield Stage(world, rng, recorder, client, ledger, after, calls, before, fenced, held, named)
         finally:
             await ledger.forget_script()
             recorder.close()

@@ -117,6 +117,14 @@ WRONGS: dict[str, tuple[Callable[[list[Record]], None], str]] = {
     "a call after the completion": (change("model", at=2, began=107.0), "nothing_finished_is_repeated"),
     "a completion without a call": (drop("model"), "nothing_finished_is_repeated"),
     "one call too many": (add(model(3, "b", 105.2), model(4, "b", 105.3)), "model_calls_are_bounded"),
+    "calls beyond the budget": (
+        add({"kind": "budget", "plan": "p", "limit": 2.5, "cost": 2.55}),
+        "no_budget_is_exceeded",
+    ),
+    "a reservation beyond the budget": (
+        add({"kind": "overdraft", "budget": "task t", "used": "2.6", "limit_usd": "2.5"}),
+        "no_budget_is_exceeded",
+    ),
     "a gap in the feed": (change("fact", at=6, position=8), "the_timeline_has_no_gap"),
     "an end that nobody tells of": (drop("fact"), "the_timeline_has_no_gap"),
     "a watcher who missed one": (drop("seen", at=3), "no_watcher_misses_anything"),
@@ -151,6 +159,24 @@ def test_the_judge_names_the_rule_that_is_broken_by(wrong: str) -> None:
     assert rule in broken_rules(records)
 
 
+def test_a_step_without_a_model_is_completed_without_a_call() -> None:
+    records = sound()
+    of(records, "plan")[0]["walked"] = ["b"]
+    drop("model", 1)(records)
+    drop("model", 1)(records)
+    assert broken_rules(records) == set()
+    add(model(3, "a", 103.6), model(4, "a", 103.7))(records)
+    assert "model_calls_are_bounded" in broken_rules(records), "its own call is not to be given to others"
+
+
+def test_an_order_to_run_a_node_again_grants_its_calls() -> None:
+    records = [*sound(), model(3, "b", 105.2), model(4, "b", 105.3)]
+    records.append(call(200, {}, method="PATCH", path="/nodes/1", key="order", again=2))
+    assert broken_rules(records) == set()
+    records[-1]["again"] = 1
+    assert broken_rules(records) == {"model_calls_are_bounded"}
+
+
 def test_a_cancel_that_was_accepted_must_take_effect() -> None:
     records = sound()
     records.append(call(200, {}, method="PATCH", run=RUN, action="cancel", key="c", until=90.0))
@@ -160,7 +186,8 @@ def test_a_cancel_that_was_accepted_must_take_effect() -> None:
 
 
 def test_every_rule_has_a_wrong_that_breaks_it() -> None:
-    planted = {rule for _, rule in WRONGS.values()} | {"orders_take_effect"}
+    elsewhere = {"orders_take_effect", "orders_to_nodes_take_effect"}
+    planted = {rule for _, rule in WRONGS.values()} | elsewhere
     assert planted == {rule.__name__ for rule in RULES}
 
 

@@ -15,7 +15,7 @@ from tests.system.api import Told, told
 from tests.system.defaults import API_KEY
 
 RECONNECT = 0.1
-LATER = 0.5
+LATER, LATEST = 0.5, 4.0  # after 204, and twice as long each time
 SILENCE = 10.0  # seconds
 TASK_ENDS = {"TASK_COMPLETED", "TASK_FAILED", "TASK_READY"}
 
@@ -28,7 +28,7 @@ class Watcher:
     ) -> None:
         self.name, self.run, self.ids = name, run, list[str]()
         self._urls, self._recorder, self._rng, self._hangs_up = list(urls), recorder, rng, hangs_up
-        self._last = ""
+        self._last, self._pause = "", RECONNECT
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._watch())
@@ -48,14 +48,14 @@ class Watcher:
                         await self._connection(http)
                 except (TimeoutError, httpx.HTTPError):
                     pass  # what EventSource does: wait, then connect again
-                await asyncio.sleep(RECONNECT)
+                await asyncio.sleep(self._pause)
 
     async def _connection(self, http: httpx.AsyncClient) -> None:
         headers = {"Last-Event-ID": self._last} if self._last else {}
         url = f"{self._rng.choice(self._urls)}/events/stream"
         async with http.stream("GET", url, params={"run_id": self.run}, headers=headers) as response:
-            if response.status_code == 204:  # the run is over; its task may still have something to say
-                await asyncio.sleep(LATER)
+            over = response.status_code == 204  # its task may still have something to say
+            self._pause = min(max(2 * self._pause, LATER), LATEST) if over else RECONNECT
             if response.status_code != 200:
                 return
             async for event in told(response):

@@ -10,10 +10,12 @@ from tests.chaos.scenarios import COMPLETED, Load, Play, Scenario
 from tests.chaos.stage import Stage
 
 MANY = 40
+AGENTS = 9  # nodes of a run that call a model
 AHEAD = 200  # behaviours that wait for their calls
 TOP_UP = 0.2  # seconds
 
 LIMITED = Behaviour(status=429, message="slow down", headers={"retry-after": "0.5"})
+RESTING = Behaviour(status=429, message="come back later", headers={"retry-after": "5"})
 BROKEN = Behaviour(status=500)
 CUT_OFF = Behaviour(drop_after=0)
 FINE = Behaviour(text="fine")  # no echo: the marks of a node's predecessors are in its prompt
@@ -21,17 +23,17 @@ FINE = Behaviour(text="fine")  # no echo: the marks of a node's predecessors are
 
 def weather(*bad: Behaviour, share: float, runs: int = 6, retries: float | None = None) -> Play:
     """For so many seconds this share of all calls is answered badly. `retries` is how many calls a node may take in the
-    mean: it needs as many runs that the twenty calls by which a circuit finds out are few among them."""
+    mean: it needs as many runs that the calls by which a circuit finds out, and finds out again, are few among them."""
 
     async def play(stage: Stage, seconds: int) -> None:
-        async with Load(stage, least=runs):
+        async with Load(stage, least=runs if retries is None else runs + seconds):
             async with stage.fault(f"{share:.0%} bad weather for {seconds} s"):
                 await _storm(stage, bad, share, seconds)
             stage.recorder.note("weather is fine", until=time.time())
         await stage.settled()
-        calls = len(await stage.ledger.calls()) - stage.calls_before
-        nodes = 9 * len(stage.runs)
-        stage.figure("model calls per node", calls / nodes, limit=retries)
+        calls = (await stage.ledger.calls())[stage.calls_before :]
+        stage.figure("bad answers per second of it", sum(call.outcome != "done" for call in calls) / seconds)
+        stage.figure("model calls per node", len(calls) / (AGENTS * len(stage.runs)), limit=retries)
 
     return play
 
@@ -52,6 +54,14 @@ CIRCUITS = "/providers"
 SCENARIOS = (
     Scenario("F13a", "a provider that limits half of all calls", weather(LIMITED, share=0.5), (0, 5, 120), COMPLETED),
     Scenario("F13b", "a provider that limits everybody", weather(LIMITED, share=1), (4, 5, 120), COMPLETED),
+    Scenario(
+        "F13e",
+        "a provider that asks everybody for rest",
+        weather(RESTING, share=1, runs=MANY, retries=1.1),
+        (0, 12, 120),
+        COMPLETED | {"judge_times": True},
+        needs=CIRCUITS,
+    ),
     Scenario(
         "F13c",
         "a provider that is broken half of the time",

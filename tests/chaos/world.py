@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
@@ -19,10 +21,16 @@ from deploy.local.process import Child, StartFailed
 from tests.system.defaults import API_KEY
 from tests.system.world import World
 
-SERVICES = ("planner", "executor", "executor.2", "gateway", "gateway.2")
+SERVICES = ("planner", "executor", "executor.2", "feedback", "gateway", "gateway.2")
 EXECUTORS = ("executor", "executor.2")
 GATEWAYS = ("gateway", "gateway.2")
 LOOK = 0.05
+MOST_TOKENS = 500  # of an answer: what a call may cost at most has to be no more than what one can cost
+PRICE_OF_A_TOKEN = Decimal("0.0001")
+PRICED = {
+    "LLM_MAX_OUTPUT_TOKENS": str(MOST_TOKENS),
+    "LLM_PRICES": json.dumps({"fake-1": {"input": 0, "output": float(PRICE_OF_A_TOKEN * 1_000_000)}}),
+}
 PATIENCE = 40.0
 
 
@@ -30,7 +38,7 @@ class ChaosWorld(World):
     """`deaths` are those that nobody caused. A service's command may be composed: the product has no switch for it."""
 
     def __init__(self, **environment: str) -> None:
-        super().__init__(**environment)
+        super().__init__(**(PRICED | environment))
         self.deaths: list[tuple[str, int | None]] = []
         self._composed: dict[str, Sequence[str]] = {}
         self._may_die: set[str] = set()
