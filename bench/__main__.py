@@ -7,7 +7,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 
-from bench import demo, idle, latency, page, runs
+from bench import demo, idle, latency, page, reviews, runs
 from bench.comparison import Found, compare
 from bench.figures import Report
 from bench.peers.peer import PEERS
@@ -41,8 +41,12 @@ async def product(report: Report, *, quick: bool) -> None:
         await runs.at_rest(report, quiet)
         await latency.requests(report, quiet)
         await latency.publish_to_sse(report, quiet)
+        await reviews.calls(report, quiet)
     async with world({"executor": 2}, EXECUTOR_CONCURRENCY="256") as busy:
         await runs.saturated(report, busy)
+    async with world({"executor": 2}, FEEDBACK_REVIEWER="none") as gated:
+        await reviews.overhead(report, gated)
+        await reviews.throughput(report, gated)
 
 
 def main() -> None:

@@ -57,7 +57,7 @@ async def at_rest(report: Report, world: World, runs: int = 60) -> None:
     whole: list[float] = []
     for n in range(runs + 5):
         began = time.perf_counter()
-        body = {"title": f"bench {n}", "task": plan(fan())}
+        body = {"title": f"bench {n}", "task": plan(fan()), "gate": "off"}
         answer = await world.http.post("/tasks", json=body)
         answer.raise_for_status()
         end = await finishes.of(answer.json()["run_id"])
@@ -100,7 +100,10 @@ async def saturated(report: Report, world: World, runs: int = 300) -> None:
         f"{runs} fans of 10 by rpc, 64 starts in flight, two executors",
     )
     began = time.perf_counter()
-    calls = [lambda n=n: world.http.post("/tasks", json={"title": f"s {n}", "task": plan(fan())}) for n in range(runs)]
+    calls = [
+        lambda n=n: world.http.post("/tasks", json={"title": f"s {n}", "task": plan(fan()), "gate": "off"})
+        for n in range(runs)
+    ]
     answers = await gathered(32, calls)
     ids = [a.json()["run_id"] for a in answers]
     await asyncio.gather(*(finishes.of(i) for i in ids))

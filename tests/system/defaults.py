@@ -7,7 +7,7 @@ import json
 API_KEY = "test-key"
 DATABASE, BUCKET = "fluidcrew", "fluidcrew"
 CONCURRENCY = 6
-RUNNING = ("planner", "executor", "gateway")
+RUNNING = ("planner", "executor", "feedback", "gateway")
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH")
 #: leases and patience are short, so that a death is noticed within the time a test can wait
 DEFAULTS = {
@@ -24,6 +24,7 @@ DEFAULTS = {
     "EXECUTOR_LEASE_S": "2",
     "EXECUTOR_POLL_S": "0.5",
     "EXECUTOR_CONCURRENCY": str(CONCURRENCY),
+    "EXECUTOR_DEFAULT_GATE": "off",  # who tests reviews says so
     "GATEWAY_GAP_PATIENCE": "5",
     "PLANNER_DRAFT_ATTEMPTS": "2",
 }

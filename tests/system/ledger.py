@@ -26,7 +26,8 @@ class Ledger:
 
     async def calls(self, plan: Plan | None = None) -> list[Call]:
         async with httpx.AsyncClient(timeout=30) as http:
-            found = [Call.model_validate(c) for c in (await http.get(f"{self._url}/ledger")).json()]
+            marked = {"marked": f"mark:{plan.name}/"} if plan is not None else {}
+            found = [Call.model_validate(c) for c in (await http.get(f"{self._url}/ledger", params=marked)).json()]
         return [c for c in found if plan is None or plan.name in marks_of(c)]
 
     async def script(self, *behaviours: Behaviour) -> None:

@@ -12,11 +12,14 @@ ROUGH = frozenset({"test_killed", "test_lost", "test_outages", "test_replicas"})
 CALM = frozenset(
     {
         "test_bad_input",
+        "test_budgets",
         "test_commands",
         "test_control",
         "test_main_path",
         "test_providers",
+        "test_reviews",
         "test_schemathesis",
+        "test_sidecars",
         "test_steering",
         "test_streams",
         "test_tracing",

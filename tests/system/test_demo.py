@@ -37,7 +37,9 @@ def processes_of(home: Path) -> list[str]:
 
 @pytest.mark.system
 async def test_the_demo_runs_twice_shows_a_result_and_leaves_no_process(home: Path) -> None:
+    sidecars = home / "sidecars"
     environment = {"FLUIDCREW_HOME": str(home), "PORT": str(free_port()), "PREVIEW_PORT": str(free_port())}
+    environment["RUNS_ROOT"] = str(sidecars)
     for take in (1, 2):
         said = await said_by(COMMAND, "demo", **environment)
         assert re.search(r"run\.completed", said), take
@@ -46,3 +48,7 @@ async def test_the_demo_runs_twice_shows_a_result_and_leaves_no_process(home: Pa
         assert re.search(r"checks \d.* · start \d.* · plan \d.* · run \d.* · stop \d.* · total \d", said)
         assert f"http://127.0.0.1:{environment['PORT']}/docs" in said
         assert processes_of(home) == []
+        checked = await said_by(COMMAND, "validate", "--strict", RUNS_ROOT=str(sidecars))
+        assert re.match(rf"OK {12 * take} KO 0 SKIP 0\n", checked), (
+            "each node's call, and each review's, has left a sidecar"
+        )

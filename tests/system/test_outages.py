@@ -34,6 +34,7 @@ async def serves(api: Api, path: str) -> None:
     [
         ("planner", ["/tasks", f"/tasks/{NOBODY}", f"/plans/{NOBODY}"], "/runs"),
         ("executor", ["/runs", f"/runs/{NOBODY}", f"/nodes/{NOBODY}", "/config/llm"], "/tasks"),
+        ("feedback", ["/feedbacks", f"/feedbacks/{NOBODY}", "/feedback-policies"], "/runs"),
     ],
 )
 async def test_while_the_owner_is_down_its_answers_are_503_and_others_stay(

@@ -32,7 +32,7 @@ OPTIONAL_HEADERS = {"X-Timezone", "X-Role", "X-Request-ID", "X-Actor", "Idempote
 NO_HTTP = "Invalid HTTP request received."  # what uvicorn says to header bytes that no application ever sees
 ENDLESS = "/stream|/tokens"
 #: the same handlers as without the prefix, which is tested on its own
-TWICE = r"^/companies/\{company\}/(tasks|plans|runs|nodes|events)"
+TWICE = r"^/companies/\{company\}/(tasks|plans|runs|nodes|events|budgets|feedbacks|feedback-policies|reviews|quality)"
 THOROUGH = settings(
     max_examples=int(os.environ.get("SCHEMATHESIS_EXAMPLES", "8")),
     deadline=None,
@@ -64,6 +64,8 @@ def known(stack_url: str) -> Iterator[dict[str, Any]]:
             "owner": "planner",
             "company": "default",
             "project": "default",
+            "scope": "agent",
+            "scope_id": "nobody",  # a budget of somebody else would stop the others on this stack
         }
 
 
