@@ -63,6 +63,10 @@ async def _reach(*where: Any, **how: Any) -> asyncpg.Connection[Any]:
     return connection
 
 
+#: small statements, many at once: one that reads much must not take the cores from all the others
+POOL_SETTINGS = {"jit": "off", "max_parallel_workers_per_gather": "0"}
+
+
 async def create_pool(url: str, schema: str, *, size: int = 8) -> Pool:
     return await asyncpg.create_pool(
         url,
@@ -73,7 +77,7 @@ async def create_pool(url: str, schema: str, *, size: int = 8) -> Pool:
         max_inactive_connection_lifetime=120,
         connect=_reach,
         init=_use_json,
-        server_settings={"search_path": f"{schema},public", "application_name": schema, "jit": "off"},
+        server_settings={"search_path": f"{schema},public", "application_name": schema, **POOL_SETTINGS},
     )
 
 
