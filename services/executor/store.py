@@ -150,10 +150,11 @@ class RunStore:
         return [_sidecar(row) for row in rows], await connection.fetchval(f"select count(*) {filters}", *given)
 
     async def sidecar(self, node: UUID, attempt: int | None, call: int | None) -> SidecarDocument | None:
-        """Of the latest call that fits."""
+        """Of the latest call that fits; a reviewer's only when it is asked for by its number."""
         row = await self._pool.fetchrow(
             """select n.key, s.attempt, s.call, s.document from nodes n join sidecars s on s.node_id = n.id
-               where n.id = $1 and ($2::int is null or s.attempt = $2) and ($3::int is null or s.call = $3)
+               where n.id = $1 and ($2::int is null or s.attempt = $2)
+                   and (s.call = $3 or $3::int is null and s.document->'metadata'->>'role' is distinct from 'reviewer')
                order by s.attempt desc, s.call desc limit 1""",
             node, attempt, call,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from contracts.errors import RetryLater
+from contracts.errors import Rejection, RetryLater
 from contracts.feedback import Feedback, ListFeedbacks
 from contracts.review import Attempt, Attempts
 from services.gateway.asking import Desk
@@ -30,7 +30,7 @@ async def said_of(desk: Desk, **about: Any) -> Said | None:
     try:
         async with asyncio.timeout(PATIENCE):
             return _by_node(await _newest(desk, about))
-    except (RetryLater, TimeoutError) as error:
+    except (Rejection, RetryLater, TimeoutError) as error:
         log.warning("feedbacks.missing", error=repr(error))
         return None
 

@@ -30,7 +30,7 @@ class FeedbackIn(Strict):
     comment: Text | None = Field(default=None, examples=["The JSON does not parse"])
     metadata: Params = Field(default_factory=dict)
     evaluation: Params = Field(default_factory=dict)
-    attempt: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None = Field(
+    attempt: Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)] | None = Field(
         default=None, description="the latest, when it is left out"
     )
     seen: UUID | None = Field(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,8 +15,10 @@ from contracts.errors import Code
 from contracts.executor import ControlMode, NodeStatus, RunStatus, Usage
 from contracts.review import BookReview, GetReviewCase, ListAttempts, ListHeld
 from contracts.run_control import ControlNode, ExplainWaiting, NodeAction, WaitReason
-from contracts.verdict import Effect, Source
+from contracts.verdict import Decision, Effect, Source, Verdict
+from services.executor.domain.facts import Judged
 from services.executor.reconciling.reconciler import Reconciler
+from services.executor.steering.store import leave
 from tests.executor.conftest import World, agent, noop, refusal
 from tests.executor.test_ownership import a_process, workers
 from tests.executor.test_steering import steer
@@ -349,3 +353,44 @@ async def test_another_attempt_may_go_to_another_model_but_to_none_that_is_not_t
     assert (await judge.until(run_id, "a", COMPLETED, attempt=2)).model == "fake-2"
     told = await live.fact(run_id, "executor.node.rerun_asked")
     assert (told["fields"], told["keep_descendants"]) == (["llm_model"], False)
+
+
+async def test_a_run_that_is_over_is_given_away_however_many_verdicts_come_at_once(
+    world: World, model: FakeOpenAI
+) -> None:
+    async with world.executor(quiet_s=60) as chassis:
+        run = await world.start(agent("a"), agent("b"), gate="observe")
+        await world.until(run, RunStatus.COMPLETED)
+        async with chassis.pool.acquire() as verdicts, verdicts.transaction():
+            for key in ("a", "b"):
+                await leave(verdicts, run, _noted(key))
+
+        async def heard_and_free() -> bool:
+            waits = "exists (select from signals where run_id = runs.id)"
+            row = (await world.rows(f"select owner is null and not {waits} as free from runs where id = $1", run))[0]
+            return bool(row["free"])
+
+        await eventually(heard_and_free)
+
+
+def _noted(key: str) -> Judged:
+    about: dict[str, Any] = {"feedback_id": uuid4(), "attempt": 1, "version": 1, "effect": Effect.NOTE}
+    said = {"decision": Decision.ACCEPT, "critical": False, "score": 80, "source": Source.AUTO, "reviewer": None}
+    return Judged(key, Verdict(**about, **said, critique=None, at=datetime.now(UTC)))
+
+
+async def test_the_critique_is_told_until_an_attempt_has_succeeded_with_it(world: World, model: FakeOpenAI) -> None:
+    async with world.executor(), judging(world) as judge:
+        run = await world.start(agent("a", say="say:first", max_attempts=1), gate="gate")
+        await judge.until(run, "a", NodeStatus.REVIEWING)
+        await judge.give(run, "a", Effect.HOLD, critique="it names no source", score=35)
+        await judge.until(run, "a", NodeStatus.PAUSED)
+        await judge.rerun(run, "a", prompt="fail:400:1", instructions="Name one.")
+        await judge.until(run, "a", NodeStatus.FAILED, attempt=2)
+        await judge.rerun(run, "a", prompt="say:better")
+        await judge.until(run, "a", NodeStatus.REVIEWING, attempt=3)
+        assert "it names no source" in model.calls[-1].user
+        assert "Name one." in model.calls[-1].user
+        await judge.rerun(run, "a")
+        await judge.until(run, "a", NodeStatus.REVIEWING, attempt=4)
+        assert "it names no source" not in model.calls[-1].user, "it was about a result that is gone"

@@ -12,7 +12,8 @@ from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from contracts import feedback
 from contracts.errors import Code, Rejection
-from contracts.feedback import FeedbackCritical, FeedbackGiven, GetFeedback, ListFeedbacks
+from contracts.executor import NodeStatus
+from contracts.feedback import FeedbackCritical, FeedbackGiven, GetFeedback, GetQaReport, ListFeedbacks
 from contracts.plan import Gate
 from contracts.verdict import Decision, Effect, Source
 from tests.feedback.conftest import GOOD, World, a_case, giving, next_attempt, refused, reviewing
@@ -80,7 +81,7 @@ async def test_a_person_outranks_a_review_in_both_directions(live: World) -> Non
 async def test_a_review_that_comes_after_a_person_is_recorded_and_changes_nothing(world: World) -> None:
     case = a_case("")
     async with world.start_feedback() as chassis:
-        world.executor.knows(case)
+        world.executor.cases[case.node_id, case.attempt] = case
         await world.give(case, 80)
         await world.executor.tell(case)
         review = await world.review(case)
@@ -280,3 +281,52 @@ async def test_a_result_too_large_to_travel_is_read_whole(world: World, object_s
         assert (await world.judged(lost)).effect is Effect.RELEASE, "of its beginning nothing bad can be said"
         (feedback_on_it,) = await world.feedbacks(lost)
         assert "could be read" in feedback_on_it.evaluation["not_checked"][0]
+
+
+@pytest.mark.parametrize("wants", [[], {}, None, 7, "whatever"])
+async def test_what_people_send_as_a_decision_may_be_anything(world: World, wants: object) -> None:
+    async with world.start_feedback():
+        case = a_case()
+        await world.judged(case)
+        assert (await world.give(case, 50, evaluation={"decision": wants})).decision is Decision.REJECT
+
+
+async def test_a_report_shows_named_criteria_whatever_else_was_sent_among_them(world: World) -> None:
+    async with world.start_feedback():
+        case = a_case()
+        await world.judged(case)
+        await world.give(case, 50, evaluation={"failed_criteria": [None, "sources"]})
+        report = await world.ask(GetQaReport(run_id=case.run_id))
+        assert report.nodes[0].failed_criteria == ["sources"]
+
+
+async def test_a_result_that_does_not_fit_its_schema_is_judged_whatever_its_keys_are(world: World) -> None:
+    async with world.start_feedback():
+        schema = {"type": "object", "additionalProperties": {"type": "string"}}
+        case = a_case('{"a\\u0000b": 1}', params={"output_format": "json", "output_schema": schema})
+        assert (await world.judged(case)).critical
+
+
+@pytest.mark.parametrize(
+    ("status", "attempt", "checksum", "legal"),
+    [
+        (NodeStatus.RUNNING, 1, None, False),
+        (NodeStatus.QUEUED, 0, None, False),
+        (NodeStatus.PAUSED, 1, None, False),
+        (NodeStatus.PAUSED, 1, "0" * 64, True),
+        (NodeStatus.COMPLETED, 0, "0" * 64, True),
+    ],
+)
+async def test_a_verdict_needs_a_result_be_it_one_that_was_taken_over(
+    world: World, status: NodeStatus, attempt: int, checksum: str | None, legal: bool
+) -> None:
+    async with world.start_feedback():
+        case = a_case(status=status, attempt=attempt, checksum=checksum)
+        world.executor.knows(case)
+        if legal:
+            assert (await world.give(case, 20)).in_force
+        else:
+            with pytest.raises(Rejection) as refused:
+                await world.give(case, 20)
+            assert refused.value.failure.code is Code.ILLEGAL_STATE
+            assert (await world.give(case, None, comment="I am looking at it")).decision is None

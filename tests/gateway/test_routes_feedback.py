@@ -110,7 +110,7 @@ async def test_what_is_no_score_is_a_422_that_names_the_field(
         for score in (-1, 101, 35.5, 35.0, "35", True, [35], 10**30):
             refused = await gateway.client.post("/feedbacks", json=SEED | {"score": score}, headers=WITH_ID)
             assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "score"]), score
-        for wrong in ({"source": "robot"}, {"attempt": 0}, {"seen": "x"}, {"scor": 3}, {"run_id": None}):
+        for wrong in ({"source": "robot"}, {"attempt": -1}, {"seen": "x"}, {"scor": 3}, {"run_id": None}):
             refused = await gateway.client.post("/feedbacks", json=SEED | wrong, headers=WITH_ID)
             assert (refused.status_code, next(iter(wrong)) in refused.text) == (422, True), wrong
         assert owner.asked == []

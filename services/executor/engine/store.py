@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -199,10 +200,14 @@ async def take_orders(connection: Connection, worker: UUID, runs: Collection[UUI
            )
            delete from signals s using waiting w
            where s.id = w.id and (w.place = 1 or w.others = 0 and w.place <= $3)
-           returning s.run_id, s.kind, s.payload, w.waiting > w.place as more, s.id""",
+           returning s.run_id, s.kind, s.payload, w.waiting, s.id""",
         list(runs), worker, MOST_VERDICTS,
     )  # fmt: skip
-    return [Order(*record[:4]) for record in sorted(records, key=lambda record: record["id"])]
+    taken = Counter(record["run_id"] for record in records)
+    return [
+        Order(run, kind, payload, more=waiting > taken[run])
+        for run, kind, payload, waiting, _ in sorted(records, key=lambda record: record["id"])
+    ]
 
 
 async def move_outputs_to_attempts(connection: Connection, nodes: Collection[UUID]) -> None:

@@ -13,6 +13,7 @@ from chassis.postgres import Connection, Pool
 from contracts.budgets import Budget, ListBudgets, Scope
 from services.executor.domain.budget import Account
 from services.executor.domain.facts import money
+from services.executor.engine.reviews.store import STILL_TOLD
 from services.executor.spending.waits.store import STILL_WAITS
 from services.executor.store import ordering
 
@@ -143,11 +144,12 @@ async def terms_of(pool: Pool, node: UUID) -> tuple[dict[str, Any], dict[str, st
     One statement for all: who has no budget takes not one more than before there were any.
     """
     row = await pool.fetchrow(
-        """select n.spec, (select jsonb_object_agg(b.scope, b.scope_id) from budgets b, runs r
+        f"""select n.spec, (select jsonb_object_agg(b.scope, b.scope_id) from budgets b, runs r
                            where r.id = n.run_id and b.company_id = n.company_id
                              and (b.scope, b.scope_id) in (('company', n.company_id), ('project', r.project_id),
                                  ('task', r.task_id::text), ('agent', n.spec->>'agent_id'))) as budgets,
-                  (select guidance from guidances where node_id = n.id order by attempt desc limit 1) as guidance
+                  (select guidance from guidances where node_id = n.id and {STILL_TOLD}
+                   order by attempt desc limit 1) as guidance
            from nodes n where n.id = $1""",
         node,
     )

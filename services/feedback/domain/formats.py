@@ -94,7 +94,7 @@ def _unfit(value: Any, fits: Any) -> str | None:
     if error is None:
         return None
     place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-    return f"does not fit its schema at ${place}: {error.message}"
+    return f"does not fit its schema at ${place}: {error.message}".replace("\x00", "\ufffd")  # no text column takes NUL
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:

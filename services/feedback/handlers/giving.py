@@ -10,6 +10,7 @@ from chassis.context import Context
 from chassis.postgres import Pool
 from chassis.unit_of_work import UnitOfWork
 from contracts.errors import Code, Rejection
+from contracts.executor import NodeStatus
 from contracts.feedback import Feedback, GetFeedback, GiveFeedback, ListFeedbacks
 from contracts.page import Page
 from contracts.review import GetReviewCase, ReviewCase
@@ -17,6 +18,8 @@ from contracts.verdict import Decision, Source
 from services.feedback.domain.verdicts import Standing, Terms, was_known
 from services.feedback.handlers.effects import Word, put_on_record
 from services.feedback.store.feedbacks import FeedbackStore
+
+UNDONE = frozenset({NodeStatus.QUEUED, NodeStatus.RUNNING, NodeStatus.PAUSED})
 
 
 class Giving:
@@ -29,7 +32,7 @@ class Giving:
     async def give(self, request: GiveFeedback, context: Context) -> Feedback:
         """Raises Rejection(not_found), (illegal_state) or (verdict_taken)."""
         case = await self._bus.ask(_case_of(request), context)
-        if case.attempt < 1 and request.score is not None:
+        if request.score is not None and not _has_a_result(case):
             state = {"state": case.status, "legal": ["once it has run"]}
             raise Rejection(
                 Code.ILLEGAL_STATE, f"{case.spec.key} has no result to judge yet: it is {case.status}", **state
@@ -52,6 +55,13 @@ class Giving:
 
     async def page(self, request: ListFeedbacks, _: Context) -> Page[Feedback]:
         return await FeedbackStore(self._pool).page(request)
+
+
+def _has_a_result(case: ReviewCase) -> bool:
+    """A verdict on what is still being made would be void, and keep the review of the result from counting."""
+    if not case.current or case.status not in UNDONE:
+        return True
+    return case.status is NodeStatus.PAUSED and case.checksum is not None
 
 
 def _case_of(request: GiveFeedback) -> GetReviewCase:
@@ -80,7 +90,7 @@ async def _shown(store: FeedbackStore, company: str, id: UUID) -> dict[str, Any]
 
 def _word(request: GiveFeedback) -> Word:
     failed = request.evaluation.get("failed_criteria")
-    wants = request.evaluation.get("decision")
+    wants = str(request.evaluation.get("decision"))
     return Word(
         source=request.source,
         score=request.score,

@@ -11,7 +11,8 @@ from contracts.feedback import GetQuality, NodeQuality, QualityRow
 #: what people send as their evaluation may have any shape
 FAILED_CRITERIA = """
 case when jsonb_typeof(f.evaluation->'failed_criteria') = 'array'
-     then array(select x from jsonb_array_elements_text(f.evaluation->'failed_criteria') x limit 100) else '{}' end
+     then array(select x from jsonb_array_elements_text(f.evaluation->'failed_criteria') x where x is not null limit 100)
+     else '{}' end
 """
 #: the latest attempt of each node that somebody judged, and the verdict in force on it
 NODES = f"""

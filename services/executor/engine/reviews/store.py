@@ -78,15 +78,21 @@ async def save_overrides(connection: Connection, overridden: Sequence[Overridden
         )  # fmt: skip
 
 
+#: of guidances: no attempt has succeeded with it yet; what comes after one is about something else
+STILL_TOLD = """guidances.attempt > coalesce((select max(number) from attempts
+    where attempts.node_id = guidances.node_id and status = 'succeeded'), 0)"""
+
+
 async def save_guidances(connection: Connection, guided: Sequence[Guided]) -> None:
     for node, attempt, guidance, on_top in guided:
         told: dict[str, Any] = guidance.model_dump(exclude_none=True)
         await connection.execute(
-            """insert into guidances as g (node_id, attempt, guidance)
-               select n.id, $2, case when $4 then
-                       coalesce((select guidance from guidances
-                                 where node_id = n.id and attempt <= $2 order by attempt desc limit 1), '{}')
-                   else jsonb_strip_nulls(jsonb_build_object('critique', n.verdict->>'critique')) end || $3::jsonb
+            f"""insert into guidances as g (node_id, attempt, guidance)
+               select n.id, $2, case
+                       when $4 or n.verdict is null then coalesce(
+                           (select guidance from guidances where node_id = n.id and attempt <= $2 and ($4 or {STILL_TOLD})
+                            order by attempt desc limit 1), '{{}}')
+                       else jsonb_strip_nulls(jsonb_build_object('critique', n.verdict->>'critique')) end || $3::jsonb
                from nodes n where n.id = $1
                on conflict (node_id, attempt) do update set guidance = excluded.guidance""",
             node.id, attempt, told, on_top,
