@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field
 
 from contracts.message import Request
 from contracts.page import Page, PageRequest
-from contracts.plan import Gate, ModelRef, Name, NodeKey, NodeKind, Params, Strict, Text, Title
+from contracts.plan import Deliverable, Gate, ModelRef, Name, NodeKey, NodeKind, Params, Strict, Text, Title
 from contracts.refs import DEFAULT_PROJECT, BlobRef, Slug, Value
 from contracts.verdict import Verdict
 
@@ -67,6 +67,7 @@ class RunNode(Strict):
     instructions: Text | None = None
     notes: Text | None = None
     acceptance: list[Text] = Field(default_factory=list)
+    deliverables: list[Deliverable] = Field(default_factory=list)
     risks: list[Text] = Field(default_factory=list)
     assumptions: list[Text] = Field(default_factory=list)
     role: Name | None = None

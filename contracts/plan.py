@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from math import isfinite
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
@@ -28,6 +28,13 @@ Title = Annotated[
 Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(_printable)]
 NodeKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_printable)]
+FilePath = Annotated[  # of a file in a deliverable: segments of these characters, none of them hidden
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z0-9_~@+-][A-Za-z0-9._~@+ -]{0,99}(/[A-Za-z0-9_~@+-][A-Za-z0-9._~@+ -]{0,99}){0,19}$",
+        max_length=300,
+    ),
+]
 Lines = Annotated[list[Text], BeforeValidator(_as_list)]
 
 
@@ -60,6 +67,14 @@ class Gate(StrEnum):
     OFF = "off"
 
 
+class ArtifactKind(StrEnum):
+    PREVIEW = "preview"  # a website at an address of its own
+    DOCUMENT = "document"  # Markdown, HTML, PDF, text, JSON
+    FILE = "file"
+    LINK = "link"
+    IMAGE = "image"  # screenshots included
+
+
 class NodeKind(StrEnum):
     AGENT = "agent"  # a model call
     NOOP = "noop"  # no model is called: tests and benches
@@ -69,6 +84,26 @@ class Strict(BaseModel):
     """A frozen value that refuses unknown fields, for what people and models write."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Deliverable(Strict):
+    """What a node owes: a file by its path, or anything of a kind. As text: a path, or `preview`."""
+
+    path: FilePath | None = None
+    kind: ArtifactKind | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_text(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"kind": value} if value in set(ArtifactKind) else {"path": value}
+        return value
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if self.path is None and self.kind is None:
+            raise ValueError("name a `path`, a `kind`, or both")
+        return self
 
 
 class PlanNode(Strict):
@@ -83,6 +118,7 @@ class PlanNode(Strict):
     assumptions: Lines = Field(default_factory=list, max_length=50)
     notes: Text | None = None
     instructions: Text | None = None
+    deliverables: list[Deliverable] = Field(default_factory=list, max_length=50)
     kind: NodeKind = NodeKind.AGENT
     params: Params = Field(default_factory=dict)
     timeout_s: float | None = Field(default=None, gt=0, le=86_400)

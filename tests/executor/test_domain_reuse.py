@@ -19,6 +19,7 @@ CHANGES: dict[str, Any] = {
     "instructions": "Do something else.",
     "notes": "Mind the gap.",
     "acceptance": ["it is short"],
+    "deliverables": [{"path": "index.html"}],
     "risks": ["late"],
     "assumptions": ["none"],
     "role": "Editor",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contracts.executor import RunNode
+from contracts.plan import Deliverable
 from contracts.review import Guidance
 
 MOST_OF_ONE_RESULT = 12_000  # characters
@@ -46,6 +47,7 @@ def user_prompt(task: str, node: RunNode, earlier: Sequence[EarlierResult], guid
         ("Notes", node.notes or ""),
         ("Parameters", _parameters(node.params)),
         ("Acceptance criteria", _bullets(node.acceptance)),
+        ("Deliverables you owe", _bullets([_owed(item) for item in node.deliverables])),
         ("Risks to avoid", _bullets(node.risks)),
         ("Assumptions", _bullets(node.assumptions)),
         ("Results of earlier steps", _results(earlier)),
@@ -57,6 +59,10 @@ def user_prompt(task: str, node: RunNode, earlier: Sequence[EarlierResult], guid
 
 def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _owed(item: Deliverable) -> str:
+    return " ".join(str(part) for part in (item.kind, item.path) if part)
 
 
 def _parameters(params: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ INPUTS = (
     "instructions",
     "notes",
     "acceptance",
+    "deliverables",
     "risks",
     "assumptions",
     "role",
@@ -38,7 +39,7 @@ class Earlier(NamedTuple):
 
 def fingerprint(task: str, spec: Spec) -> str:
     """The same for two nodes that are told the same, given the same results of those before them."""
-    given = {name: spec.get(name) for name in INPUTS} | {"task": task, "deps": sorted(spec.get("deps") or ())}
+    given = {name: spec.get(name) or None for name in INPUTS} | {"task": task, "deps": sorted(spec.get("deps") or ())}
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
 
 
