@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
@@ -13,19 +12,10 @@ from contracts.message import Event, Request
 from contracts.page import Page, PageRequest
 from contracts.plan import Name
 from contracts.refs import DEFAULT_PROJECT, Slug, Value
+from contracts.scope import Scope, ScopeId
 
 Limit = Annotated[Decimal, Field(ge=0, le=1_000_000_000, max_digits=15, decimal_places=6)]
 Amount = Annotated[Decimal, Field(ge=0, le=1_000_000_000)]
-ScopeId = Annotated[Name, Field(min_length=1)]
-
-
-class Scope(StrEnum):
-    """Whose spending a budget limits. Reservations are made in this order."""
-
-    COMPANY = "company"
-    PROJECT = "project"
-    TASK = "task"
-    AGENT = "agent"
 
 
 class Payer(Value):

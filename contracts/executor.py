@@ -81,18 +81,25 @@ class RunNode(Strict):
 
 
 class RunStartedAnswer(Value):
-    """The answer to StartRun."""
+    """The answer to StartRun. `activation` as in its facts."""
 
     run_id: UUID
+    activation: int = 0
 
 
 class Usage(Value):
-    """Tokens and money. `cost_usd` is a decimal as text; None when any price is unknown."""
+    """Tokens and money. `cost_usd` is a decimal as text; None when nothing of it is known, which is not 0.
+
+    Of `estimated_calls` nobody knows what they came to (they were cut off): `cost_usd` has the most that it can have been.
+    `unpriced_calls` are not in it, because no price is known.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     requests: int = 0
     cost_usd: str | None = "0"
+    estimated_calls: int = 0
+    unpriced_calls: int = 0
 
 
 class Node(Value):
@@ -162,6 +169,7 @@ class Run(Value):
     control: Control | None = None  # null when nobody has asked for anything yet
     reuses_run_id: UUID | None = None  # the earlier run whose results it took over
     needs_attention: bool = False  # a critical verdict on one of its results waits for a person
+    activation: int = 0  # as in its facts
 
 
 class RunSummary(Value):
@@ -175,7 +183,9 @@ class RunSummary(Value):
     llm_request_count: int
     llm_avg_latency_ms: float | None
     llm_p95_latency_ms: float | None
-    cost_usd: str | None  # None when any price is unknown
+    cost_usd: str | None  # as in Usage
+    estimated_calls: int = 0
+    unpriced_calls: int = 0
 
 
 class RunDetail(Value):

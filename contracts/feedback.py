@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from contracts.message import Event, Request
 from contracts.page import Page, PageRequest
 from contracts.plan import Name, Params, Text
 from contracts.refs import Slug, Value
+from contracts.scope import Scope, ScopeId
 from contracts.verdict import Decision, Effect, Score, Source
 
 
@@ -28,11 +28,13 @@ class Criterion(Value):
 
 class Evaluation(Value):
     """What an automatic review found. `review_unavailable` says why no model had a say: then code alone decided.
-    `not_checked` names what the node declares and code could not look at."""
+    `not_checked` names what the node declares and code could not look at. `reviewer_decision` is what the model would do,
+    which the threshold and the checks of code may overrule; the feedback's own `decision` is what counts."""
 
     criteria: list[Criterion] = Field(default_factory=list)
     failed_criteria: list[str] = Field(default_factory=list)
     reviewer_model: str | None = None
+    reviewer_decision: Decision | None = None
     author_model: str | None = None
     review_unavailable: str | None = None
     not_checked: list[str] = Field(default_factory=list)
@@ -89,29 +91,24 @@ class GiveFeedback(Request[Feedback], owner="feedback", entity="feedback", verb=
 
 
 class ListFeedbacks(PageRequest[Page[Feedback]], owner="feedback", entity="feedback", verb="list"):
+    """`per_node` leaves of each node its newest ones, so many."""
+
     run_id: UUID | None = None
     node_id: UUID | None = None
     node_ids: list[UUID] | None = Field(default=None, max_length=200)
     source: Source | None = None
     critical: bool | None = None
+    in_force: bool | None = None
+    per_node: int | None = Field(default=None, ge=1, le=200)
 
 
 class GetFeedback(Request[Feedback], owner="feedback", entity="feedback", verb="get"):
     feedback_id: UUID
 
 
-class Scope(StrEnum):
-    """Where a policy applies. The narrowest one that says something counts: agent, task, project, company, server."""
-
-    COMPANY = "company"
-    PROJECT = "project"
-    TASK = "task"
-    AGENT = "agent"
-
-
 class Policy(Value):
-    """None: left to the next wider scope. `auto_revise` is how many attempts may follow by themselves before a person is
-    asked."""
+    """The narrowest one that says something counts: agent, task, project, company, server. None is left to the next wider
+    one. `auto_revise` is how many attempts may follow by themselves before a person is asked."""
 
     scope: Scope
     scope_id: str
@@ -123,12 +120,18 @@ class Policy(Value):
 
 class ListPolicies(PageRequest[Page[Policy]], owner="feedback", entity="policy", verb="list"):
     scope: Scope | None = None
+    scope_id: Name | None = None
+
+
+class GetPolicy(Request[Policy], owner="feedback", entity="policy", verb="get"):
+    scope: Scope
+    scope_id: ScopeId
 
 
 class SetPolicy(Request[Policy], owner="feedback", entity="policy", verb="set"):
     command_id: UUID
     scope: Scope
-    scope_id: Annotated[Name, Field(min_length=1)]
+    scope_id: ScopeId
     critical_threshold: Score | None = None
     auto_revise: Annotated[int, Field(ge=0, le=10)] | None = None
     by: Name | None = None
@@ -141,17 +144,20 @@ class PolicyGone(Value):
 class RemovePolicy(Request[PolicyGone], owner="feedback", entity="policy", verb="remove"):
     command_id: UUID
     scope: Scope
-    scope_id: Annotated[Name, Field(min_length=1)]
+    scope_id: ScopeId
+    by: Name | None = None
 
 
 class NodeQuality(Value):
-    """A node in a report: its verdict in force, and how many attempts and reviews it took."""
+    """A node in a report: its verdict in force, and how many attempts and reviews it took. `reviewer_decision` is what a
+    reviewing model would have decided."""
 
     node_id: UUID
     key: str
     attempt: int
     score: int | None
     decision: Decision | None
+    reviewer_decision: Decision | None = None
     source: Source | None
     reviewer: str | None
     critical: bool
@@ -239,5 +245,18 @@ class VerdictGiven(FeedbackFact, owner="feedback", entity="verdict", verb="given
     effect: Effect
     decision: Decision
     critical: bool
+    threshold: int | None = None
     critique: str | None = None
     usage: Usage | None = None
+
+
+class PolicyChanged(Event, owner="feedback", entity="policy", verb="changed", story="policy_id"):
+    """What counts there from now on; two nulls when it was removed. `policy_id` stays the same for the same scope."""
+
+    policy_id: UUID
+    scope: Scope
+    scope_id: str
+    critical_threshold: int | None
+    auto_revise: int | None
+    removed: bool = False
+    by: str | None = None

@@ -42,6 +42,7 @@ class ReviewCase(Value):
     output_ref: BlobRef | None
     output_size: int | None
     checksum: str | None
+    revisions: int = 0  # attempts, up to this one, that followed a review by themselves
 
 
 class GetReviewCase(Request[ReviewCase], owner="executor", entity="node", verb="review_case"):
@@ -77,8 +78,16 @@ class NodeRerun(Value):
     reopened: bool
 
 
+class Critique(Value):
+    """A person's word on an attempt, which the executor may not have heard of yet."""
+
+    of_attempt: int
+    text: Text
+
+
 class RerunNode(Request[NodeRerun], owner="executor", entity="node", verb="rerun"):
     """A new attempt that is told the critique in force and `instructions`; `prompt` replaces what the node was told.
+    `critique` is what a person has said of its latest attempt, and goes before what the executor knows.
 
     What depends on it runs again, unless `keep_descendants`. Reopens a run that has ended; refused with `run_active` while
     another run of the task is active, with `illegal_state` when the node has no result or failure yet.
@@ -91,6 +100,7 @@ class RerunNode(Request[NodeRerun], owner="executor", entity="node", verb="rerun
     llm_backend: Name | None = None
     llm_model: Name | None = None
     keep_descendants: bool = False
+    critique: Critique | None = None
     by: Name | None = None
 
 

@@ -84,7 +84,8 @@ class Waiting(Value):
 
 
 class WaitingFor(Value):
-    """Everything of a run that is not moving, the run itself first. A run that is over waits for nothing."""
+    """Everything of a run that is not moving, the run itself first. A run that is over waits for nothing, but for people to
+    decide on results that were found wanting."""
 
     run_id: UUID
     status: RunStatus
@@ -97,7 +98,7 @@ class ExplainWaiting(Request[WaitingFor], owner="executor", entity="run", verb="
 
 
 class Runtime(Value):
-    """Who executes a run and how far it is. `attempts` counts all that were begun; cost is null when a price is unknown."""
+    """Who executes a run and how far it is. `attempts` counts all that were begun; costs are as in Usage."""
 
     run_id: UUID
     status: RunStatus
@@ -108,6 +109,8 @@ class Runtime(Value):
     lease_until: AwareDatetime | None
     error: str | None
     cost_usd: str | None
+    estimated_calls: int = 0
+    unpriced_calls: int = 0
     started_at: AwareDatetime | None
     ended_at: AwareDatetime | None
 

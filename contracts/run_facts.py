@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
-from contracts.executor import ControlMode, NodeStatus, RunAction, Usage
+from contracts.executor import ControlMode, NodeStatus, RunAction, RunStatus, Usage
 from contracts.message import Event, Live
 from contracts.plan import Gate
 from contracts.review import OverduePolicy
@@ -16,9 +16,13 @@ from contracts.verdict import Effect
 
 
 class RunFact(Event):
+    """`activation` is the greater the later a run became active, started or reopened, among those of its task; 0 where it
+    is not told."""
+
     run_id: UUID
     task_id: UUID | None = None
     title: str
+    activation: int = 0
 
 
 class RunQueued(RunFact, owner="executor", entity="run", verb="queued", story="run_id"):
@@ -38,8 +42,10 @@ class RunResumed(RunFact, owner="executor", entity="run", verb="resumed", story=
 class RunCompleted(RunFact, owner="executor", entity="run", verb="completed", story="run_id"):
     nodes_completed: int
     nodes_skipped: int
-    cost_usd: str | None
+    cost_usd: str | None  # as in Usage
     tokens: int
+    estimated_calls: int = 0
+    unpriced_calls: int = 0
 
 
 class RunFailed(RunFact, owner="executor", entity="run", verb="failed", story="run_id"):
@@ -55,6 +61,25 @@ class RunControlAsked(RunFact, owner="executor", entity="run", verb="control_ask
 
     action: RunAction
     mode: ControlMode
+    by: str | None = None
+
+
+class RunControlLapsed(RunFact, owner="executor", entity="run", verb="control_lapsed", story="run_id"):
+    """An order that was accepted came too late: the run had moved on, and nothing was changed."""
+
+    action: RunAction
+    status: RunStatus
+    reason: str
+    by: str | None = None
+
+
+class RunOrderDropped(RunFact, owner="executor", entity="run", verb="order_dropped", story="run_id"):
+    """An order or a verdict that was accepted could not be carried out, several times: it is a dead letter now, and the run
+    goes on without it. `key` names the node that it was about, if it was about one."""
+
+    order: str
+    key: str | None = None
+    reason: str
     by: str | None = None
 
 

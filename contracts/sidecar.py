@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-VERSION = "1.0"
+VERSION = "1.0"  # what is written; a later 1.x adds fields and changes none
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_PROMPT = 800  # characters; longer texts are truncated when written
 PROVIDERS = ("openai", "anthropic", "ollama", "azure_openai", "other")
@@ -108,7 +108,7 @@ class Sidecar(Part):
         protected_namespaces=(),
     )
 
-    version: Literal["1.0"]
+    version: Annotated[str, StringConstraints(pattern=r"^1\.(0|[1-9][0-9]{0,3})$")]
     provider: Literal["openai", "anthropic", "ollama", "azure_openai", "other"]
     model: str | None = None
     model_used: str | None = None
@@ -154,7 +154,7 @@ def shortened(text: str, limit: int = MAX_PROMPT) -> str:
 
 def check(document: Any, *, strict: bool = False) -> Verdict:
     """Each line begins with the JSON path it is about. Normally deprecated fields and a difference between model and
-    model_used are warnings; strict refuses them."""
+    model_used are warnings, and so is a minor version newer than ours; strict refuses them."""
     try:
         sidecar = Sidecar.model_validate(document)
     except ValidationError as error:
@@ -178,7 +178,7 @@ def _mistakes(error: ValidationError) -> Iterator[str]:
         elif found["type"] == "model_type":
             message = "must be a JSON object"
         elif found["type"] == "string_pattern_mismatch":
-            message = "must be a UUID of version 4"
+            message = f"must be {VERSION}, or a later 1.x" if place == ("version",) else "must be a UUID of version 4"
         yield f"{json_path(part for part in place if part not in (TEXT, TURNS))}: {message}"
 
 
@@ -194,6 +194,8 @@ def _step(part: str | int) -> str:
 
 def _tolerated(sidecar: Sidecar, document: Mapping[str, Any]) -> list[str]:
     found = [f"{json_path([name])}: deprecated" for name in DEPRECATED if name in document]
+    if sidecar.version != VERSION:
+        found.append(f"$.version: {sidecar.version} is newer than {VERSION}; it is read as {VERSION}")
     if sidecar.model is not None and sidecar.model_used is not None and sidecar.model != sidecar.model_used:
         found.append(f"$.model_used: {sidecar.model_used!r} differs from model {sidecar.model!r}")
     return found

@@ -43,6 +43,7 @@ class Verdict(Value):
     decision: Decision
     critical: bool
     score: int | None
+    threshold: int | None = None  # below it a score is critical
     source: Source
     reviewer: str | None
     critique: str | None
