@@ -7,11 +7,13 @@ third of the projector's time (docs/adr/0015). What is listened to here is hande
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import structlog
 from nats.aio.client import Client
+from nats.protocol.parser import AWAITING_CONTROL_LINE
 
 from chassis import wire
 
@@ -19,6 +21,9 @@ log = structlog.get_logger(__name__)
 
 STATUS = b"NATS/1.0 "  # what a head begins with that is no message's
 ACK = b"+ACK"
+#: the two ways in which the server announces a message; the second never has a size of a head
+WITH_HEAD = re.compile(rb"HMSG (\S+) (\d+) (?:(\S+) )?(\d+) (\d+)\r\n")
+WITHOUT_HEAD = re.compile(rb"MSG (\S+) (\d+) (?:(\S+) )?()(\d+)\r\n")
 
 
 class Arrival(NamedTuple):
@@ -64,20 +69,51 @@ class Listening:
 
 
 class _Reader:
-    """Stands before the method of a connection that nats-py's parser calls with every message."""
+    """Stands before the two methods of a connection that nats-py calls with bytes, and with a message of them."""
 
     def __init__(self, nc: Client) -> None:
-        self._usual = nc._process_msg
+        self._parser, self._parse, self._process = nc._ps, nc._ps.parse, nc._process_msg
         self.hearers: dict[int, Hear] = {}
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Whole messages are handed over as they lie there; everything else is nats-py's to read."""
+        parser = self._parser
+        if parser.state == AWAITING_CONTROL_LINE:
+            data = bytes(parser.buf) + data
+            parser.buf.clear()
+            read, whole = self._heard(data)
+            data = data[read:]
+            if not whole:  # the rest of it comes with the next bytes
+                parser.buf.extend(data)
+                return
+        await self._parse(data)
+
+    def _heard(self, data: bytes) -> tuple[int, bool]:
+        """How many of the bytes have been heard, and False when a message for one of the hearers is cut off there."""
+        at = 0
+        while found := WITH_HEAD.match(data, at) or WITHOUT_HEAD.match(data, at):
+            subject, sid, reply, size_of_head, size = found.groups()
+            if (hear := self.hearers.get(int(sid))) is None:
+                break
+            begin = found.end()
+            body, end = begin + int(size_of_head or 0), begin + int(size)
+            if end + 2 > len(data):
+                return at, False
+            self._hear(hear, Arrival(subject.decode(), (reply or b"").decode(), data[begin:body], data[body:end]))
+            at = end + 2
+        return at, True
 
     async def process(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         if (hear := self.hearers.get(sid)) is None:
-            await self._usual(sid, subject, reply, data, headers)  # type: ignore[arg-type]  # None without headers
-            return
+            await self._process(sid, subject, reply, data, headers)  # type: ignore[arg-type]  # None without headers
+        else:
+            self._hear(hear, Arrival(subject.decode(), reply.decode(), headers or b"", data))
+
+    def _hear(self, hear: Hear, message: Arrival) -> None:
         try:
-            hear(Arrival(subject.decode(), reply.decode(), headers or b"", data))
+            hear(message)
         except Exception:  # it would end the connection's reader, and nobody would hear anything any more
-            log.exception("bus.not_heard", subject=subject)
+            log.exception("bus.not_heard", subject=message.subject)
 
 
 def _hearers_of(nc: Client) -> dict[int, Hear]:
@@ -85,6 +121,7 @@ def _hearers_of(nc: Client) -> dict[int, Hear]:
     if not isinstance(reader, _Reader):
         reader = _Reader(nc)
         nc._process_msg = reader.process  # type: ignore[method-assign]
+        nc._ps.parse = reader.parse  # type: ignore[method-assign]
     return reader.hearers
 
 

@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import Counter
 
 from chassis import telemetry
-from chassis.job_table import Job, JobTable, LostLease
+from chassis.job_table import Job, JobTable, LostLease, NotYet
 from chassis.outage import Outage
 from chassis.postgres import CONNECTION_LOST, server_is_away
 from contracts.errors import Code, Failure, Rejection, RetryLater
@@ -70,6 +70,9 @@ class Attempt:
             await work
         except LostLease:
             return "lost"
+        except NotYet as wait:
+            await self._table.put_off(self._job, str(wait), wait.delay)
+            return "waits"
         except RetryLater as later:
             return await self._again(later, later.delay, later.failure)
         except Rejection as refusal:

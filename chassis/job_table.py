@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from chassis.context import Context
 from chassis.postgres import Pool, storable
 from chassis.unit_of_work import Tx
-from contracts.errors import Code, Failure, FluidcrewError, Rejection
+from contracts.errors import Code, Failure, FluidcrewError, Rejection, RetryLater
 
 ENQUEUE = """
 insert into jobs (id, company_id, kind, ref, payload, context, due_at)
@@ -25,7 +25,7 @@ where id in (
     where kind = $1 and (state = 'queued' and due_at <= clock_timestamp()
                          or state = 'running' and lease_until < clock_timestamp())
     order by due_at limit $2 for update skip locked)
-returning id, kind, ref, company_id, payload, context, attempt
+returning id, kind, ref, company_id, payload, context, attempt, waits
 """
 FENCE = "id = $1 and attempt = $2 and worker = $3 and state = 'running'"
 BEAT = f"update jobs set lease_until = clock_timestamp() + make_interval(secs => $4) where {FENCE} returning true"
@@ -36,11 +36,19 @@ RETRY = f"""
 update jobs set state = 'queued', lease_until = null, error = $4,
     due_at = clock_timestamp() + make_interval(secs => $5) where {FENCE}
 """
+PUT_OFF = f"""
+update jobs set state = 'queued', lease_until = null, error = $4, attempt = attempt - 1, waits = waits + 1,
+    due_at = clock_timestamp() + make_interval(secs => $5) where {FENCE}
+"""
 FAIL = f"""
 update jobs set state = 'failed', error = $4, result = $5, ended_at = clock_timestamp(), lease_until = null where {FENCE}
 """
 HAND_BACK = f"update jobs set state = 'queued', lease_until = null, attempt = attempt - 1 where {FENCE}"
 STATE = "select state, result, error from jobs where id = $1"
+
+
+class NotYet(RetryLater):
+    """What the job needs is not there yet. It waits as long as that takes: this is no failed attempt."""
 
 
 class LostLease(FluidcrewError):
@@ -49,7 +57,8 @@ class LostLease(FluidcrewError):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A claimed job. `attempt` is the fence: only its holder may record a result."""
+    """A claimed job. `attempt` is the fence: only its holder may record a result. `waits` counts the attempts before that
+    found that what the job needs is not there yet."""
 
     id: UUID
     kind: str
@@ -58,6 +67,7 @@ class Job:
     payload: dict[str, Any]
     attempt: int
     context: Context
+    waits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +109,16 @@ class JobTable:
     async def claim(self, kind: str, most: int, lease: float) -> list[Job]:
         rows = await self._pool.fetch(CLAIM, kind, most, self._worker, lease)
         return [
-            Job(r["id"], r["kind"], r["ref"], r["company_id"], r["payload"], r["attempt"], Context.of(r["context"]))
+            Job(
+                r["id"],
+                r["kind"],
+                r["ref"],
+                r["company_id"],
+                r["payload"],
+                r["attempt"],
+                Context.of(r["context"]),
+                r["waits"],
+            )
             for r in rows
         ]
 
@@ -113,6 +132,10 @@ class JobTable:
 
     async def retry(self, job: Job, error: str, delay: float) -> None:
         await self._pool.execute(RETRY, *self._fence(job), storable(error)[:2000], delay)
+
+    async def put_off(self, job: Job, error: str, delay: float) -> None:
+        """The attempt does not count."""
+        await self._pool.execute(PUT_OFF, *self._fence(job), storable(error)[:2000], delay)
 
     async def fail(self, job: Job, failure: Failure) -> None:
         message = storable(failure.message)[:2000]

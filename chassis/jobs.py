@@ -26,6 +26,9 @@ class Jobs:
         self._terms: dict[str, Terms] = {}
         self._free: dict[str, int] = {}
         self._due = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._claiming = asyncio.Lock()
+        self._closed = False  # nothing is claimed any more
         self._stopped = False
         self._changed: dict[UUID, set[asyncio.Event]] = {}  # who waits in this process
         self._database = Outage("jobs.database")
@@ -81,24 +84,40 @@ class Jobs:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Claim and do what is due, until told to stop; what is unfinished then is handed back."""
-        running: set[asyncio.Task[None]] = set()
         while not stop.is_set():
             pause = POLL
             try:
                 for kind in self._terms:
-                    for job in await self._claim(kind):
-                        task = asyncio.create_task(self._do(job), name=f"job.{kind}")
-                        running.add(task)
-                        task.add_done_callback(running.discard)
+                    await self._begin(kind)
                 self._database.over()
             except CONNECTION_LOST as error:
                 self._database.noticed(error)
                 pause = self._database.pause()
             await self._wait_for_work(stop, pause)
         self._stopped = True
+        await self._hand_back()
+
+    async def drain(self, patience: float) -> None:
+        """Begin nothing any more. What is under way may end within `patience` seconds; the rest is handed back, and other
+        workers find it at once. For `on_drain`, before what the work stands on is closed."""
+        async with self._claiming:
+            self._closed = True
+        if self._running:
+            await asyncio.wait(self._running, timeout=patience)
+        await self._hand_back()
+
+    async def _hand_back(self) -> None:
+        running = list(self._running)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+    async def _begin(self, kind: str) -> None:
+        async with self._claiming:
+            for job in [] if self._closed else await self._claim(kind):
+                task = asyncio.create_task(self._do(job), name=f"job.{kind}")
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
 
     async def _wait_for_work(self, stop: asyncio.Event, pause: float) -> None:
         waiting = [asyncio.create_task(e.wait()) for e in (stop, self._due)]

@@ -136,9 +136,10 @@ async def _best_effort(hook: Callable[[], Awaitable[None]]) -> None:
 
 
 def fingerprint(request: BaseModel) -> str:
-    """What makes two requests the same: everything but the command id, who is said to ask (`by`), and when (`asked_at`).
+    """What makes two requests the same: everything but the command id, who is said to ask (`by`), when (`asked_at`), and
+    what was looked up for them (`critique`).
 
     Defaults do not count: a retry may be built by another release, whose contract has fields that this one's had not.
     """
-    body = request.model_dump_json(exclude={"command_id", "by", "asked_at"}, exclude_defaults=True)
+    body = request.model_dump_json(exclude={"command_id", "by", "asked_at", "critique"}, exclude_defaults=True)
     return hashlib.sha256(f"{type(request).__name__} {body}".encode()).hexdigest()

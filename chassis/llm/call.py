@@ -97,10 +97,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """US dollars; `amount` None means that the price is not known, which is not 0."""
+    """US dollars; `amount` None means that the price is not known, which is not 0. `estimated`: nobody can tell what it was,
+    and `amount` is the most that it can have been."""
 
     amount: Decimal | None
     note: str = ""
+    estimated: bool = False
 
     @property
     def known(self) -> bool:

@@ -8,25 +8,31 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-BeforeSending = Callable[[], Awaitable[None]]
+from chassis.llm.call import Cost
+
+UNKNOWN = Cost(None, "its price was not looked up")
 
 
 @dataclass(slots=True)
 class Clearance:
     """Awaited by a provider when nothing is left but to send. Whoever holds it up keeps the request from leaving;
-    cancelling then closes the connection."""
+    cancelling then closes the connection. `most` is what the call can cost at most."""
 
     before_sending: BeforeSending | None = None
     sent: bool = False
+    most: Cost = UNKNOWN
 
     async def look(self) -> None:
         if self.before_sending is not None:
-            await self.before_sending()
+            await self.before_sending(self)
 
     async def __call__(self) -> None:
         await self.look()
         self.sent = True
 
+
+#: is told of the clearance of its call, of which it may look later whether it was sent
+BeforeSending = Callable[[Clearance], Awaitable[None]]
 
 #: SDKs hand nothing of ours down to their HTTP client, but they call it in the context of their caller
 _CLEARANCE: ContextVar[Clearance | None] = ContextVar("clearance", default=None)

@@ -10,8 +10,15 @@ from chassis.llm.call import UNPAID, Cost, FailureKind, ModelChoice, ModelFailur
 from chassis.llm.provider import Answer, Ask, Provider
 from chassis.llm.text import clean
 
-#: failures that say nothing about whether the model was already at work
+#: failures that say nothing about whether the model was at work
 SENT: frozenset[FailureKind] = frozenset({"timeout", "connection", "malformed", "filtered"})
+
+
+def at_most(most: Cost, reason: str) -> Cost:
+    """Of a call whose cost nobody can tell. What is free at most is free; a price that is not known stays so."""
+    if most.amount == 0:
+        return most
+    return Cost(most.amount, f"{reason}: this is the most it can have been" if most.known else reason, most.known)
 
 
 @dataclass(slots=True)
@@ -28,24 +35,26 @@ class Exchange:
         return clean(self.answer.text) if self.answer is not None else ""
 
     def completed(self, answer: Answer, now: datetime) -> Record:
-        usage = answer.usage or self._estimated(len(answer.text))
-        return self._record(answer.model, usage, self.provider.price(answer.model, usage), now, self._warnings(answer))
+        if answer.usage is not None:
+            cost = self.provider.price(answer.model, answer.usage)
+            return self._record(answer.model, answer.usage, cost, now, self._warnings(answer))
+        cost = at_most(self.ask.clearance.most, "the provider did not say what it took")
+        return self._record(answer.model, self._estimated(len(answer.text)), cost, now, self._warnings(answer))
 
     def failed(self, failure: ModelFailure, now: datetime) -> Record:
-        """A complete answer was paid for even if it is useless; of a broken one we know only what arrived; what was not
-        sent was not paid."""
+        """A complete answer was paid for even if it is useless; of a broken one we know only what arrived, and what it can
+        have cost at most; what was not sent, or refused, was not paid."""
         if self.answer is not None:
             return self.completed(self.answer, now)
-        if not self._was_at_work(failure.kind):
+        if not self._may_have_worked(failure.kind):
             return self._record(self.choice.model, Usage(), UNPAID, now, ())
-        cost = Cost(None, "the answer was cut off, and with it what it cost")
+        cost = at_most(self.ask.clearance.most, "the answer was cut off, and with it what it cost")
         warning = "tokens are estimated from what was sent and received"
         return self._record(self.choice.model, self._estimated(self.received), cost, now, (warning,))
 
-    def _was_at_work(self, kind: FailureKind) -> bool:
-        if not self.ask.clearance.sent or kind not in SENT:
-            return False
-        return bool(self.received) or kind not in ("connection", "malformed")
+    def _may_have_worked(self, kind: FailureKind) -> bool:
+        """Also when the connection broke before the first token: the model may have been thinking, at our expense."""
+        return self.ask.clearance.sent and (self.received > 0 or kind in SENT)
 
     def _estimated(self, characters: int) -> Usage:
         return Usage(estimated_tokens(self.ask.prompt.size), estimated_tokens(characters), estimated=True)

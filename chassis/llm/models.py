@@ -115,7 +115,9 @@ class Models:
             clearance=Clearance(before_sending),
         )
         exchange = Exchange(choice, ask, provider, self._clock(), time.perf_counter())
-        async with Payment(purse, estimate(choice, ask, provider, timeout), ask.clearance) as payment:
+        worst = estimate(choice, ask, provider, timeout)
+        ask.clearance.most = worst.cost
+        async with Payment(purse, worst, ask.clearance) as payment:
             with call_span(choice, provider.endpoint, ask.max_tokens) as span:
                 try:
                     answer = await self._converse(provider, ask, exchange, on_token, self._patience(ask, timeout))

@@ -116,11 +116,13 @@ def _metadata(record: Record) -> dict[str, Any]:
         "model_requested": record.choice.model,
         "simulated": record.simulated,
         "usage_estimated": record.usage.estimated,
+        "cost_estimated": record.cost.estimated,
     }
 
 
 def _warnings(record: Record) -> list[str]:
     price = [] if record.cost.known else [f"cost is unknown: {record.cost.note}"]
+    price += [f"cost is an estimate: {record.cost.note}"] if record.cost.estimated else []
     return [*record.warnings, *price]
 
 

@@ -24,7 +24,7 @@ TOKENS_PER_MESSAGE = 16  # what providers put around each
 TOKENS_FOR_TOOLS = 1_000  # and what they tell a model about using them
 SLACK_SECONDS = 60.0  # beyond a call's own time, before a reservation is nobody's
 SETTLING_SECONDS = 2.0  # that a call waits for its settlement
-AGAIN_SECONDS = 0.5
+AGAIN_SECONDS, LONGEST_PAUSE = 0.5, 30.0  # between tries to settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,9 @@ class Payment:
 
 
 class Settlements:
-    """Those under way: each is tried until it is done, for what a call came to must not be forgotten."""
+    """Those under way: each is tried until it is done, whatever stops it, for what a call came to must not be forgotten."""
 
-    def __init__(self, *trouble: type[Exception]) -> None:
-        self._trouble = trouble
+    def __init__(self) -> None:
         self._open: set[asyncio.Task[None]] = set()
 
     def begin(self, settle: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
@@ -131,10 +130,12 @@ class Settlements:
             await asyncio.wait(set(self._open), timeout=5.0)
 
     async def _until_done(self, settle: Callable[[], Awaitable[object]]) -> None:
+        pause = AGAIN_SECONDS
         while True:
             try:
                 await settle()
                 return
-            except self._trouble as error:
-                log.warning("spending.settles_later", error=str(error) or repr(error))
-                await asyncio.sleep(AGAIN_SECONDS)
+            except Exception:  # a bug there would else leave the reservation to be charged in full
+                log.warning("spending.settles_later", retry_in=pause, exc_info=True)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)

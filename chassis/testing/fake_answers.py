@@ -28,6 +28,7 @@ class Call(BaseModel):
     outcome: Literal["open", "done", "failed", "disconnected", "dropped"] = "open"
     status: int | None = None
     tokens: int = 0  # sent
+    charged: int = 0  # tokens of the answer, as its usage tells
     at: float = 0
     ended_at: float | None = None
 
@@ -68,7 +69,7 @@ class Content:
             said = f" | the tool said {told}" if told else ""
             self.text = f"echo: {call.user[-200:]}{said}" if behaviour.text is None else behaviour.text
         self.prompt_tokens = len(json.dumps(call.body["messages"])) // 4
-        self.completion_tokens = len(self.text or self.arguments) // 4 + 1
+        self.completion_tokens = call.charged = len(self.text or self.arguments) // 4 + 1
 
     def parts(self) -> list[str]:
         """A word or a piece of JSON each."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import nats
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import api
 
-from chassis.arrivals import ACK, Arrival, Listening, nak, settle
+from chassis.arrivals import ACK, Arrival, Listening, _hearers_of, nak, settle
 from chassis.testing.eventually import eventually
 from chassis.testing.servers import NatsServer
 
@@ -63,6 +66,35 @@ async def test_a_listener_that_breaks_leaves_the_connection_to_the_others(nc: Cl
     for n in range(2):
         await nc.publish("a", b"%d" % n)
     await eventually(lambda: heard == [b"0", b"1"])
+
+
+@settings(deadline=None)
+@given(
+    messages=st.lists(st.tuples(st.sampled_from([7, 8]), st.binary(max_size=40), st.booleans()), max_size=30),
+    cuts=st.lists(st.integers(0, 3000)),
+)
+async def test_however_the_bytes_are_cut_everybody_hears_their_own_messages_whole_and_in_order(
+    messages: list[tuple[int, bytes, bool]], cuts: list[int]
+) -> None:
+    nc, heard, others = Client(), [], []
+
+    async def process(sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        others.append((sid, subject, reply, data, headers or b""))
+
+    nc._process_msg = process  # type: ignore[method-assign]
+    _hearers_of(nc)[7] = lambda m: heard.append((7, m.subject.encode(), m.reply.encode(), m.body, m.head))
+    head, stream, sent = b"NATS/1.0\r\na: MSG b 7 1\r\n\r\n", b"+OK\r\n", []
+    for n, (sid, body, replied) in enumerate(messages):
+        reply = b"$JS.ACK.%d" % n if replied else b""
+        sent.append((sid, b"s.%d" % n, reply, body, head if n % 3 else b""))
+        place = b"s.%d %d %b" % (n, sid, reply + b" " if replied else b"")
+        with_head, without = b"HMSG %b%d %d\r\n%b" % (place, len(head), len(head + body), head), b"MSG %b%d\r\n"
+        stream += (with_head if n % 3 else without % (place, len(body))) + body + b"\r\n"
+    edges = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
+    for begin, end in pairwise(edges):
+        await nc._ps.parse(stream[begin:end])
+    assert heard == [m for m in sent if m[0] == 7]
+    assert others == [m for m in sent if m[0] == 8]
 
 
 async def test_a_listener_hears_on_when_the_connection_has_come_back_and_nothing_once_it_has_stopped(

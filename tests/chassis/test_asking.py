@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 from uuid import uuid4
@@ -24,6 +25,7 @@ from contracts.envelope import Reply
 from contracts.errors import RetryLater
 from contracts.message import Request
 from contracts.page import Page
+from contracts.plan import PlanGraph
 from contracts.story import Pong
 from tests.chassis.conftest import Start, nothing
 
@@ -48,6 +50,25 @@ async def owner(
     await client.subscribe(PING, "planner", cb=pinged)
     await client.flush()
     return client
+
+
+async def test_an_owner_of_an_older_release_is_not_sent_fields_it_does_not_know(
+    start: Start, nats_server: NatsServer
+) -> None:
+    sent: list[bytes] = []
+
+    async def take(message: Msg) -> None:
+        sent.append(message.data)
+        await message.respond(Reply(answer={}).model_dump_json().encode())
+
+    client = await owner(nats_server, take, take, planner.CreatePlan)
+    async with start("gateway", nothing) as asker:
+        plan = {"plan": [{"id": "a", "title": "A"}]}
+        order = planner.CreatePlan(command_id=uuid4(), task_id=uuid4(), graph=PlanGraph.model_validate(plan))
+        with contextlib.suppress(ValueError, RetryLater):  # what it answers does not matter
+            await asker.bus.ask(order, Context())
+    await client.close()
+    assert json.loads(sent[0])["graph"] == plan
 
 
 async def test_when_the_owner_dies_with_a_request_in_flight_its_caller_hears_of_it_at_once(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chassis.llm.call import ModelChoice, ModelFailure
+from chassis.llm.departure import Clearance
 from chassis.llm.models import Models
 from chassis.testing.eventually import eventually
 from chassis.testing.fake_openai import FakeOpenAI
@@ -22,7 +23,7 @@ class Gate:
         self.reached = asyncio.Event()
         self.open = asyncio.Event()
 
-    async def __call__(self) -> None:
+    async def __call__(self, _: Clearance) -> None:
         self.reached.set()
         await self.open.wait()
 
@@ -82,7 +83,7 @@ async def test_who_is_frozen_between_head_and_body_keeps_the_body(
     """Between them the event loop goes round: time enough for a process to be stopped, and its work to be given away."""
     looks, frozen = 0, asyncio.Event()
 
-    async def look() -> None:
+    async def look(_: Clearance) -> None:
         nonlocal looks
         looks += 1
         if looks == 2:
@@ -102,7 +103,7 @@ async def test_who_is_frozen_between_head_and_body_keeps_the_body(
 async def test_each_request_of_a_kept_connection_is_looked_at(models: Models, connections: list[str]) -> None:
     looks: list[int] = []
 
-    async def look() -> None:
+    async def look(_: Clearance) -> None:
         looks[-1] += 1
 
     for _ in range(3):

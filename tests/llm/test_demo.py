@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -86,6 +87,17 @@ async def test_fenced_results_are_taken_up_and_their_headings_are_not_ours(quick
     assert brief.language == "fr"
     assert brief.role == "relecteur"
     assert brief.earlier == ("Rédiger le contexte: Le sujet.", "Recherche: Connu : le besoin revient")
+
+
+async def test_it_answers_in_json_when_somebody_asks_for_it_and_is_labelled_then_too(quick: Models) -> None:
+    asked = Prompt(ENGLISH.system, f"{ENGLISH.user}\n\n## What a person asks of this attempt\nAnswer in JSON, please")
+    answer = json.loads((await quick.complete(DEMO, asked, timeout=5)).text)
+    assert answer["simulated"].startswith(LABEL)
+    assert (answer["criteria"][0], len(answer["points"]) >= 3) == ("Every claim has a source", True)
+    parameters = Prompt(ENGLISH.system, f'{ENGLISH.user}\n\n## Parameters\n- output_format: "json"')
+    assert (await quick.complete(DEMO, parameters, timeout=5)).text.startswith(f"> {LABEL}"), (
+        "a model may overlook that"
+    )
 
 
 async def test_a_french_prompt_gets_a_french_answer(quick: Models) -> None:

@@ -62,7 +62,7 @@ def written(call: Any, prompt: Prompt = HELLO, **more: Any) -> dict[str, Any]:
         changed("retry", {"index": 0}),
         changed("tooling", [{"name": "search"}]),
         changed("errors", [{"code": "timeout", "message": "too slow", "retriable": True}]),
-        changed("added_in_1_1", {"x": 1}),
+        changed("version", "1.1") | {"added_in_1_1": {"x": 1}},
     ],
 )
 def test_model_and_schema_accept(document: dict[str, Any]) -> None:
@@ -74,6 +74,9 @@ def test_model_and_schema_accept(document: dict[str, Any]) -> None:
     "document",
     [
         changed("version", "2.0"),
+        changed("version", "1.01"),
+        changed("version", "1.1\n"),
+        changed("version", "1"),
         changed("version", None),
         changed("provider", "demo"),
         changed("model", None),
@@ -103,7 +106,9 @@ def test_model_and_schema_refuse(document: dict[str, Any]) -> None:
 
 
 def test_strict_refuses_what_is_otherwise_tolerated() -> None:
-    for document, name in ((changed("raw", {}), "raw"), (changed("model_used", "gpt-4o-2"), "model_used")):
+    newer = changed("version", "1.1") | {"added_in_1_1": {"x": 1}}
+    other = changed("model_used", "gpt-4o-2")
+    for document, name in ((changed("raw", {}), "raw"), (other, "model_used"), (newer, "1.1 is newer than 1.0")):
         assert check(document).errors == []
         assert any(name in warning for warning in check(document).warnings)
         assert any(name in error for error in check(document, strict=True).errors)

@@ -1,8 +1,10 @@
-"""Writes the demo provider's free-text answers: Markdown that takes up title, role, criteria and earlier results."""
+"""Writes the demo's free-text answers: Markdown that takes up title, role, criteria and earlier results, or JSON."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chassis.llm.demo.reading import LABEL, Brief
@@ -128,8 +130,11 @@ def write(brief: Brief) -> str:
     manner = _manner(brief.title)
     left_out = brief.dice().choice(manner.points)
     points = [brief.say(*point) for point in manner.points if point is not left_out]
+    label = brief.say(f"{LABEL} No model was called.", f"{LABEL} Aucun modèle n'a été appelé.")
+    if brief.as_json:
+        return _json(brief, label, points)
     blocks = [
-        brief.say(f"> {LABEL} No model was called.", f"> {LABEL} Aucun modèle n'a été appelé."),
+        f"> {label}",
         f"## {brief.title}",
         _opening(brief, manner),
         _earlier(brief),
@@ -138,6 +143,12 @@ def write(brief: Brief) -> str:
         _next(brief),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _json(brief: Brief, label: str, points: Sequence[str]) -> str:
+    said = {"simulated": label, "title": brief.title, "points": [point.replace("**", "") for point in points]}
+    taken_up = {"criteria": list(brief.criteria), "earlier": list(brief.earlier)}
+    return json.dumps(said | {name: lines for name, lines in taken_up.items() if lines}, ensure_ascii=False, indent=2)
 
 
 def _manner(title: str) -> Manner:

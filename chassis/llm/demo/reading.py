@@ -22,6 +22,8 @@ EARLIER = re.compile(
     r"(?i)\b(?:dep\w*|inputs?|results?|outputs?|earlier|previous|dépendances?|résultats?|précédent\w*)\b"
 )
 OTHER = re.compile(r"(?i)\b(?:instructions?|consignes?|notes?|context\w*|risks?|risques?|assumptions?|critique)\b")
+ASKS = re.compile(r"(?i)\b(?:instructions?|consignes?|asks?)\b")
+JSON = re.compile(r"\b(?:JSON|json)\b")
 BULLET = re.compile(r"^\s*[-*•]\s+(?!\[)")
 PLAIN = re.compile(r"^\s*(?![#>\[]|[-*•]\s)\S")
 FENCED = re.compile(r"(?ms)(?:^#+ (?P<title>[^\n]+)\n)?^<data(?P<mark>[^>\n]*)>\n(?P<text>.*?)\n</data(?P=mark)>")
@@ -44,6 +46,7 @@ class Brief:
     criteria: tuple[str, ...]
     earlier: tuple[str, ...]  # a line of each earlier result
     seed: int
+    as_json: bool = False  # somebody asks for it in words
 
     def dice(self) -> random.Random:
         return random.Random(self.seed)
@@ -62,6 +65,7 @@ def read(system: str, user: str) -> Brief:
         role=_role(system, parts),
         criteria=tuple(criteria),
         earlier=tuple(_fenced(user) or _earlier(parts)),
+        as_json=any(ASKS.search(label) and JSON.search(body) for label, body in parts),
         seed=int.from_bytes(hashlib.sha256(f"{system}\0{user}".encode()).digest()[:8], "big"),
     )
 
