@@ -37,7 +37,7 @@ async def build(chassis: Chassis) -> None:
     settings: PlannerSettings = chassis.settings
     uow, pool, jobs, bus = chassis.uow, chassis.pool, chassis.jobs, chassis.bus
     models = Models(LlmSettings())
-    purses = RemotePurses(bus)
+    purses = RemotePurses(bus, uow, jobs)
     starting = Starting(uow, bus, jobs)
     auto_start = AutoStart(uow, jobs, starting)
     handlers = Handlers(
@@ -58,6 +58,7 @@ async def build(chassis: Chassis) -> None:
     reconciler = Reconciler(uow, pool, bus, jobs, handlers.dependencies, every=settings.reconcile_s)
     chassis.background("reconciler", reconciler.run)
     chassis.background("models", partial(warm_up, models))
+    chassis.on_drain(partial(jobs.drain, 0.0))  # a draft that is cut off has its call settled
     chassis.on_drain(purses.drain)
     chassis.retention.spare("commands", ORDERS_A_LIVING_RUN)
     chassis.retention.spare("jobs", JOB_OF_A_TASK)

@@ -63,6 +63,8 @@ class ScriptedExecutor:
     before_answer: Callable[[], Awaitable[None]] | None = None  # done when GetRun knows its answer, before it is sent
     has_budget: bool = False
     shortage: Shortage | None = None  # of the budget; nothing is granted meanwhile
+    grants: int = 0  # reservations that are granted before there is the shortage
+    refuses_to_settle: Exception | None = None
     reserved: list[ReserveSpend] = field(default_factory=list)
     settled: list[SettleSpend] = field(default_factory=list)
     before_start: asyncio.Event | None = None  # set when a start has arrived, which then waits for `go`
@@ -78,7 +80,7 @@ class ScriptedExecutor:
 
     async def reserve(self, request: ReserveSpend, _: Context) -> Reserved:
         """Nothing is in force unless `has_budget`; nothing is granted while there is a `shortage`."""
-        if self.shortage is not None:
+        if self.shortage is not None and len(self.reserved) >= self.grants:
             raise Rejection(Code.OVER_BUDGET, self.shortage.said(), **self.shortage.model_dump(mode="json"))
         if not self.has_budget:
             return Reserved(reservation=None)
@@ -86,6 +88,8 @@ class ScriptedExecutor:
         return Reserved(reservation=request.command_id)
 
     async def settle(self, request: SettleSpend, _: Context) -> Settled:
+        if self.refuses_to_settle is not None:
+            raise self.refuses_to_settle
         self.settled.append(request)
         return Settled(was_open=True)
 

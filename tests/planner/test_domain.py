@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -284,7 +284,7 @@ def test_a_changed_plan_never_asks_for_an_illegal_move(status: TaskStatus, plan:
 
 def _told(run: TaskRun, facts: list[tuple[int, RunState]]) -> TaskRun:
     for sequence, state in facts:
-        run = told(run, state, sequence, NOON + timedelta(seconds=sequence)) or run
+        run = told(run, state, sequence, activation=1) or run
     return run
 
 
@@ -306,16 +306,17 @@ def test_a_late_fact_of_an_older_run_is_not_shown() -> None:
 
 @given(st.permutations(range(4)))
 def test_a_run_that_is_reopened_after_a_newer_one_ended_is_shown_in_whatever_order_it_is_told(order: list[int]) -> None:
-    first, second = TaskRun(uuid4(), 1, RunState.ACCEPTED), TaskRun(uuid4(), 2, RunState.ACCEPTED)
+    first = TaskRun(uuid4(), 1, RunState.ACCEPTED, activation=7)
+    second = TaskRun(uuid4(), 2, RunState.ACCEPTED, activation=8)
     story = [
-        (first, RunState.FAILED, 3, 1),
-        (second, RunState.FAILED, 2, 2),
-        (first, RunState.RUNNING, 5, 3),
-        (first, RunState.COMPLETED, 6, 4),
+        (first, RunState.FAILED, 3, 7),
+        (second, RunState.FAILED, 2, 8),
+        (first, RunState.RUNNING, 5, 9),
+        (first, RunState.COMPLETED, 6, 9),
     ]
     runs, showing = {run.run_id: run for run in (first, second)}, None
-    for run, state, sequence, minute in (story[at] for at in order):
-        news = told(runs[run.run_id], state, sequence, NOON + timedelta(minutes=minute))
+    for run, state, sequence, activation in (story[at] for at in order):
+        news = told(runs[run.run_id], state, sequence, activation)
         if news is not None:
             runs[run.run_id] = news
             showing = news if is_latest(news, showing) else showing
@@ -325,8 +326,8 @@ def test_a_run_that_is_reopened_after_a_newer_one_ended_is_shown_in_whatever_ord
 
 def test_an_answer_that_comes_after_the_facts_changes_nothing() -> None:
     done = TaskRun(uuid4(), 1, RunState.COMPLETED, 9)
-    assert accepted(done, NOON) == done
-    assert accepted(TaskRun(done.run_id, 1, RunState.REFUSED), NOON).state is RunState.ACCEPTED
+    assert accepted(done, 3) == done
+    assert accepted(TaskRun(done.run_id, 1, RunState.REFUSED), 3).state is RunState.ACCEPTED
 
 
 @pytest.mark.parametrize(

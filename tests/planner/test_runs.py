@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -22,11 +22,17 @@ from tests.planner.test_tasks import refusal
 
 
 def story(
-    task: Task, run_id: UUID, *kinds: type[RunFact], start: int = 2, at: datetime | None = None
+    task: Task,
+    run_id: UUID,
+    *kinds: type[RunFact],
+    start: int = 2,
+    at: datetime | None = None,
+    activation: int = 0,
 ) -> list[tuple[RunFact, Envelope]]:
     """The facts of a run with their envelopes, numbered as the executor numbers them (1 is run.queued)."""
     time = at or datetime.now(UTC)
-    facts = enumerate((fact(kind, task, run_id) for kind in kinds), start)
+    told = [fact(kind, task, run_id).model_copy(update={"activation": activation}) for kind in kinds]
+    facts = enumerate(told, start)
     return [(f, Envelope.of(f, id=uuid4(), source="executor", sequence=number, time=time)) for number, f in facts]
 
 
@@ -184,15 +190,17 @@ async def test_a_run_that_is_reopened_after_a_newer_one_ended_is_the_tasks_again
         task = await world.planned()
         runs = Runs(chassis.uow, chassis.jobs)
         first = await world.started(task)
-        early = story(task, first, run_facts.RunStarted, run_facts.RunFailed)
+        now = datetime.now(UTC)
+        fast, slow = now + timedelta(hours=1), now - timedelta(hours=1)  # the clocks of two hosts
+        early = story(task, first, run_facts.RunStarted, run_facts.RunFailed, at=fast, activation=1)
         world.executor.active.clear()
         second = await world.started(task)
-        later = story(task, second, run_facts.RunStarted, run_facts.RunFailed)
-        again = story(task, first, run_facts.RunResumed, run_facts.RunCompleted, start=5)
+        later = story(task, second, run_facts.RunStarted, run_facts.RunFailed, at=fast, activation=2)
+        again = story(task, first, run_facts.RunResumed, run_facts.RunCompleted, start=5, at=slow, activation=3)
         for each in (*later, again[0], *early):
             await runs.on_fact(*each)
-        now = await world.now(task)
-        assert (now.status, now.run_id) == (TaskStatus.RUNNING, first)
+        shown = await world.now(task)
+        assert (shown.status, shown.run_id) == (TaskStatus.RUNNING, first)
         await runs.on_fact(*again[1])
-        now = await world.now(task)
-        assert (now.status, now.run_id) == (TaskStatus.COMPLETED, first)
+        shown = await world.now(task)
+        assert (shown.status, shown.run_id) == (TaskStatus.COMPLETED, first)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from decimal import Decimal
 
 from chassis.llm.call import ModelChoice, ModelFailure, Prompt, Record
 from chassis.llm.models import Models
 from chassis.llm.spending import Purse
+from chassis.llm.text import clean
 from contracts.plan import PlanGraph
-from services.planner.domain.drafted import MAX_ANSWER, Draft, DraftedPlan, read
+from services.planner.domain.drafted import MAX_ANSWER, Call, Draft, DraftedPlan, read, spent
 from services.planner.domain.source import Brief
 
 SYSTEM = """\
@@ -29,14 +29,7 @@ Rules for the plan:
 REPAIR_SHOWS = 20_000  # characters of the answer that is to be repaired
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What one answer came to."""
-
-    graph: PlanGraph | None
-    errors: Sequence[str]
-    answer: str
-    record: Record | None
+Keep = Callable[[Call], Awaitable[None]]
 
 
 class Supervisor:
@@ -44,27 +37,42 @@ class Supervisor:
         self._models = models
         self._timeout = timeout
 
-    async def draft(self, brief: Brief, choice: ModelChoice, purse: Purse) -> Draft:
-        """At most two calls. Raises ModelFailure when the model gives no answer at all."""
-        first = await self._round(choice, asked(brief), purse)
-        if first.graph is not None:
-            return _draft("supervisor", first)
-        second = await self._round(choice, asked(brief) + repair(first), purse)
-        return _draft("repaired", first, second)
+    async def draft(self, brief: Brief, choice: ModelChoice, purse: Purse, before: Sequence[Call], keep: Keep) -> Draft:
+        """At most two calls; an unsound plan among those that were made `before` is repaired, and not asked for again.
+        Whatever was paid for is kept. Raises ModelFailure when the model gives no answer."""
+        made = list(before)
+        unsound = next((call for call in made if call.answer is not None), None)
+        if unsound is None:
+            graph, unsound = await self._round(choice, asked(brief), purse, keep)
+            made.append(unsound)
+            if graph is not None:
+                return Draft(graph, "supervisor", **spent(made))
+            await keep(unsound)
+        graph, last = await self._round(choice, asked(brief) + repair(unsound), purse, keep)
+        answer = None if graph else (last.answer or "")[:MAX_ANSWER]
+        return Draft(graph, "repaired", tuple(last.errors), answer, **spent([*made, last]))
 
-    async def _round(self, choice: ModelChoice, user: str, purse: Purse) -> Round:
-        prompt = Prompt(system=SYSTEM, user=user)
+    async def _round(self, choice: ModelChoice, user: str, purse: Purse, keep: Keep) -> tuple[PlanGraph | None, Call]:
         try:
             completion = await self._models.complete(
-                choice, prompt, output=DraftedPlan, timeout=self._timeout, purse=purse
+                choice, Prompt(system=SYSTEM, user=user), output=DraftedPlan, timeout=self._timeout, purse=purse
             )
         except ModelFailure as failure:
-            if failure.kind != "malformed":
-                raise
-            return Round(None, failure.problems or (failure.message,), failure.raw, failure.record)
+            if failure.kind == "malformed":
+                problems = failure.problems or (failure.message,)
+                return None, _call(failure.record, failure.raw, problems)
+            if failure.record is not None and failure.record.cost.amount != 0:
+                await keep(_call(failure.record))
+            raise
         assert completion.output is not None, "an output type was asked for and no tool offered"
         graph, errors = read(completion.output)
-        return Round(graph, errors, completion.text, completion.record)
+        return graph, _call(completion.record, completion.text, errors)
+
+
+def _call(record: Record | None, answer: str | None = None, errors: Sequence[str] = ()) -> Call:
+    tokens, cost = (record.usage.total_tokens, record.cost.amount) if record else (0, Decimal(0))
+    said = None if answer is None else clean(answer)
+    return Call(tokens=tokens, cost_usd=cost, answer=said, errors=[clean(error) for error in errors])
 
 
 def asked(brief: Brief) -> str:
@@ -78,9 +86,9 @@ def asked(brief: Brief) -> str:
     return "\n\n".join(parts)
 
 
-def repair(failed: Round) -> str:
+def repair(failed: Call) -> str:
     return (
-        f"\n\n# Your last answer\n{failed.answer[:REPAIR_SHOWS]}\n\n"
+        f"\n\n# Your last answer\n{(failed.answer or '')[:REPAIR_SHOWS]}\n\n"
         f"# What is wrong with it\n{_bullets(failed.errors)}\n\n"
         "Answer with the whole plan again, with all of this put right."
     )
@@ -88,21 +96,3 @@ def repair(failed: Round) -> str:
 
 def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _draft(origin: str, *rounds: Round) -> Draft:
-    last = rounds[-1]
-    records = [r.record for r in rounds if r.record is not None]
-    return Draft(
-        graph=last.graph,
-        origin=origin,
-        errors=tuple(last.errors),
-        answer=None if last.graph else last.answer[:MAX_ANSWER],
-        tokens=sum(record.usage.total_tokens for record in records),
-        cost_usd=_sum([record.cost.amount for record in records]),
-    )
-
-
-def _sum(amounts: Sequence[Decimal | None]) -> str | None:
-    known = [amount for amount in amounts if amount is not None]
-    return str(sum(known, Decimal(0))) if len(known) == len(amounts) else None

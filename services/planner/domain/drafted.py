@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -45,6 +47,23 @@ class Draft:
     answer: str | None = None
     tokens: int = 0
     cost_usd: str | None = "0"  # None: a price is unknown
+
+
+class Call(BaseModel):
+    """What one call to the supervisor's model came to. Of an unsound plan, `answer` is what is to be repaired."""
+
+    tokens: int
+    cost_usd: Decimal | None  # None: the price is unknown
+    answer: str | None = None
+    errors: list[str] = Field(default_factory=list)
+
+
+def spent(calls: Sequence[Call]) -> dict[str, Any]:
+    """What a draft has taken so far: the fields of a Draft."""
+    costs = [call.cost_usd for call in calls]
+    known = [cost for cost in costs if cost is not None]
+    total = str(sum(known, Decimal(0))) if len(known) == len(costs) else None
+    return {"tokens": sum(call.tokens for call in calls), "cost_usd": total}
 
 
 def read(drafted: DraftedPlan) -> tuple[PlanGraph | None, list[str]]:

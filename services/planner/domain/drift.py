@@ -57,8 +57,8 @@ def mended(run: TaskRun, found: Run | None) -> Mended:
     if state is run.state:
         return Mended(run)
     fix = Fix.START_UNNOTED if run.state is RunState.ASKED else Fix.RUN_DRIFTED
-    moved_at = max(run.moved_at, found.ended_at or found.started_at or found.created_at)
-    return Mended(replace(run, state=state, moved_at=moved_at), fix, found.error or "")
+    activation = max(run.activation, found.activation)
+    return Mended(replace(run, state=state, activation=activation), fix, found.error or "")
 
 
 def _unknown(run: TaskRun) -> Mended:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import assert_never
 from uuid import UUID
@@ -48,21 +47,20 @@ LEGAL: Mapping[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.FAILED: frozenset({TaskStatus.READY, TaskStatus.RUNNING}),
 }
 ACTIVE = frozenset({TaskStatus.RUNNING, TaskStatus.PAUSED})
-LONG_AGO = datetime.fromtimestamp(0, UTC)
 EDITABLE = ("title", "description", "archived", "job_type", "payload", "assignee", "priority")
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRun:
-    """`ordinal` grows with every run that was asked for; `sequence` is that of the newest fact taken in, and `moved_at` when
-    the run last moved, as its facts say."""
+    """`ordinal` grows with every run that was asked for; `sequence` is that of the newest fact taken in; `activation` grows
+    with every run of the task that became active, as the executor has counted them."""
 
     run_id: UUID
     ordinal: int
     state: RunState
     sequence: int = 0
     dry_run: bool = False
-    moved_at: datetime = LONG_AGO
+    activation: int = 0
 
 
 def moved(current: TaskStatus, wanted: TaskStatus) -> TaskStatus:
@@ -71,26 +69,27 @@ def moved(current: TaskStatus, wanted: TaskStatus) -> TaskStatus:
     return wanted
 
 
-def told(run: TaskRun, state: RunState, sequence: int, at: datetime) -> TaskRun | None:
+def told(run: TaskRun, state: RunState, sequence: int, activation: int) -> TaskRun | None:
     """The run after a fact, or None when it is no news: older than, or the same as, what was taken in before."""
     if sequence <= run.sequence:
         return None
-    return replace(run, state=state, sequence=sequence, moved_at=max(run.moved_at, at))
+    return replace(run, state=state, sequence=sequence, activation=max(run.activation, activation))
 
 
-def accepted(run: TaskRun, at: datetime) -> TaskRun:
+def accepted(run: TaskRun, activation: int) -> TaskRun:
     """The run after the executor said yes. Its facts may have been quicker than the answer, and know more."""
-    return replace(run, state=RunState.ACCEPTED, moved_at=at) if run.state in UNCONFIRMED else run
+    return replace(run, state=RunState.ACCEPTED, activation=activation) if run.state in UNCONFIRMED else run
 
 
 def is_latest(run: TaskRun, current: TaskRun | None) -> bool:
-    """Whether the task shows this run: the one that moved last, as only one of them is active at a time.
+    """Whether the task shows this run: the one that became active last, as only one of them is at a time.
 
-    That is the newest, or an ended one that was reopened after it. A late fact of another changes nothing.
+    That is the newest, or an ended one that was reopened after it. A late fact of another changes nothing, and no clock
+    has a say: those of two machines differ.
     """
     if run.state in UNCONFIRMED or current is None:
         return run.state not in UNCONFIRMED
-    return (run.moved_at, run.ordinal) >= (current.moved_at, current.ordinal)
+    return (run.activation, run.ordinal) >= (current.activation, current.ordinal)
 
 
 def shown(run: TaskRun, plan: PlanStatus | None) -> TaskStatus:

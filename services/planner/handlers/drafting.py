@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from chassis.context import Context
-from chassis.job_table import Job, JobState
+from chassis.job_table import Job, JobState, NotYet
 from chassis.jobs import Jobs
 from chassis.llm.call import ModelFailure
 from chassis.llm.models import Models
@@ -19,12 +21,13 @@ from contracts.budgets import Payer
 from contracts.errors import Code, Rejection, RetryLater
 from contracts.planner import DraftPlan, PlanDrafted, PlanRetried, PlanStatus, PlanVersion, RunOptions, Task
 from services.planner.adapters.drafting import Supervisor
-from services.planner.domain.drafted import Draft
+from services.planner.domain.drafted import Call, Draft, spent
 from services.planner.domain.source import Brief, DraftOrder
 from services.planner.domain.task import launch_is_pending
 from services.planner.handlers.auto_start import AutoStart
-from services.planner.handlers.effects import add_version, fail_launch, locked
+from services.planner.handlers.effects import add_version, fail_launch, locked, unknown_task
 from services.planner.settings import PlannerSettings
+from services.planner.store.draft_calls import DraftCallStore
 from services.planner.store.plans import NewVersion, PlanStore
 from services.planner.store.tasks import TaskStore
 
@@ -32,6 +35,8 @@ KIND = "draft"
 ATTEMPTS = 40  # of a job, whatever stops it; a provider that does not answer gets fewer
 LONGEST_DELAY = 600.0  # seconds a provider's Retry-After may put a draft off
 FIRST_LOOK_FOR_MONEY = 2.0  # seconds until a draft that no budget bore is tried again; doubles
+LONGEST_ABSENCE = 10.0  # seconds between tries while the owner of the budgets is away
+LOOK_FOR_MONEY = 60.0  # seconds between tries after a while
 
 
 def delay_before(attempt: int, retry_after: float | None = None) -> float:
@@ -101,6 +106,8 @@ class Drafting:
         except Rejection as refusal:
             await self._give_up(job, str(refusal))
             raise
+        except NotYet:
+            raise
         except Exception as error:
             if job.attempt >= ATTEMPTS:
                 await self._give_up(job, str(error))
@@ -117,31 +124,45 @@ class Drafting:
 
     async def _draft(self, job: Job, order: DraftOrder) -> PlanVersion:
         options = order.terms.options if order.terms else RunOptions()
+        purse, calls = await self._purse(job), DraftCallStore(self._pool)
         try:
             choice = self._models.choose(options.llm_backend, options.llm_model)
-            draft = await self._supervisor.draft(order.brief, choice, await self._purse(job))
+            before, keep = await calls.calls(job.id), partial(calls.keep, job.id)
+            draft = await self._supervisor.draft(order.brief, choice, purse, before, keep)
+        except RetryLater as away:  # who knows whether a budget bears it
+            raise NotYet(min(2.0 ** min(job.waits, 20), LONGEST_ABSENCE), str(away)) from None
         except ModelFailure as failure:
-            draft = await self._without_answer(job, failure)
+            draft = await self._without_answer(job, failure, await calls.calls(job.id))
         return await self._record(job, draft)
 
     async def _purse(self, job: Job) -> RemotePurse:
+        """Raises Rejection when nobody wants the plan any more: a model is not to be paid for it."""
         task_id = UUID(job.ref)
         row = await TaskStore(self._pool).task(job.company, task_id)
-        payer = Payer(project=row.task.project_id, task_id=task_id) if row else Payer(task_id=task_id)
-        return self._purses.of(job.company, payer, job.context)
+        if row is None:
+            raise unknown_task(task_id)
+        if job.waits and row.task.control.cancel:
+            raise Rejection(Code.CANCELED, "the task was canceled while its plan waited for money")
+        return self._purses.of(job.company, Payer(project=row.task.project_id, task_id=task_id), job.context)
 
-    async def _without_answer(self, job: Job, failure: ModelFailure) -> Draft:
-        """What waiting cannot cure makes the plan invalid, with the reason; the rest is tried again for a while."""
+    async def _without_answer(self, job: Job, failure: ModelFailure, calls: Sequence[Call]) -> Draft:
+        """What waiting cannot cure makes the plan invalid, with the reason; the rest is tried again for a while, and money
+        is waited for however long that takes."""
         if isinstance(failure, OverBudget):
-            raise await self._later(job, failure, min(FIRST_LOOK_FOR_MONEY * 2 ** (job.attempt - 1), LONGEST_DELAY))
+            delay = min(FIRST_LOOK_FOR_MONEY * 2.0 ** min(job.waits, 20), LOOK_FOR_MONEY)
+            if delay < LOOK_FOR_MONEY:  # then it has been said, and why
+                await self._tell(job, failure, delay)
+            raise NotYet(delay, failure.message)
         if not failure.retriable:
-            return Draft(None, "supervisor", errors=(failure.message,), tokens=failure.usage.total_tokens)
+            return Draft(None, "supervisor", errors=(failure.message,), **spent(calls))
         if job.attempt < self._settings.draft_attempts:
-            raise await self._later(job, failure, delay_before(job.attempt, failure.retry_after))
+            delay = delay_before(job.attempt, failure.retry_after)
+            await self._tell(job, failure, delay)
+            raise RetryLater(delay, failure.message)
         advice = "check the provider (fluidcrew doctor), then ask for the plan again"
         raise Rejection(Code.UNAVAILABLE, f"{failure.message}; gave up after {job.attempt} attempts: {advice}")
 
-    async def _later(self, job: Job, failure: ModelFailure, delay: float) -> RetryLater:
+    async def _tell(self, job: Job, failure: ModelFailure, delay: float) -> None:
         """It is told as a fact: whoever watches shall see why nothing moves, and until when."""
         due_at = datetime.now(UTC) + timedelta(seconds=delay)
         fact = PlanRetried(
@@ -149,7 +170,6 @@ class Drafting:
         )
         async with self._uow.begin(job.context) as tx:
             tx.publish(fact)
-        return RetryLater(delay, failure.message)
 
     async def _record(self, job: Job, draft: Draft) -> PlanVersion:
         """One version per job: what an attempt that was taken for dead recorded meanwhile stands."""
@@ -160,6 +180,7 @@ class Drafting:
                 await add_version(tx, task, _version(draft, job.id), draft)
                 version = await plans.version_of_job(job.id)
             assert version is not None, "it was added above"
+            await DraftCallStore(tx.conn).forget(job.id)
             return version
 
     async def _give_up(self, job: Job, reason: str) -> None:

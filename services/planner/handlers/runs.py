@@ -43,7 +43,7 @@ class Runs:
                 return
             current = await runs.latest_run(row.task.id)
             run = await runs.run_told_of(fact.company, row.task.id, fact.run_id)
-            news = told(run, STATE[type(fact)], envelope.sequence, envelope.time)
+            news = told(run, STATE[type(fact)], envelope.sequence, fact.activation)
             if news is None:
                 return
             await runs.save_run(news)

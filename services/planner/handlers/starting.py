@@ -7,7 +7,6 @@ again under the same command id, or the run's own facts tell.
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
@@ -43,8 +42,8 @@ class Starting:
             if order is None:
                 return None
             try:
-                await self._bus.ask(order, context)
-                return await self._accepted(order, context)
+                answer = await self._bus.ask(order, context)
+                return await self._accepted(order, answer.activation, context)
             except Rejection as refusal:
                 if refusal.failure.code is not Code.IN_FLIGHT:
                     await self._refused(order, refusal, context)
@@ -63,7 +62,7 @@ class Starting:
             let_start((await locked(tx, wanted.company, wanted.task_id)).task)
             return await runs.ask_again(run_id)
 
-    async def _accepted(self, order: StartRun, context: Context) -> None:
+    async def _accepted(self, order: StartRun, activation: int, context: Context) -> None:
         assert order.task_id is not None, "the planner starts tasks"
         async with self._uow.begin(context) as tx:
             runs = RunStore(tx.conn)
@@ -72,7 +71,7 @@ class Starting:
             if row is None or run is None or run.state not in UNCONFIRMED:
                 return  # the run's facts were quicker than this answer
             current = await runs.latest_run(row.task.id)
-            run = accepted(run, datetime.now(UTC))
+            run = accepted(run, activation)
             await runs.save_run(run)
             row = await confirm(tx, self._jobs, row, run)
             if is_latest(run, current):

@@ -10,9 +10,9 @@ from chassis.postgres import Connection, Pool
 from contracts.executor import StartRun
 from services.planner.domain.task import RunState, TaskRun
 
-RUN = "select run_id, ordinal, state, sequence, dry_run, moved_at from task_runs"
-#: of a task's runs: the one that moved last, as domain.task.is_latest has it
-LATEST = "order by moved_at desc, ordinal desc"
+RUN = "select run_id, ordinal, state, sequence, dry_run, activation from task_runs"
+#: of a task's runs: the one that became active last, as domain.task.is_latest has it
+LATEST = "order by activation desc, ordinal desc"
 
 
 def _run(row: asyncpg.Record | None) -> TaskRun | None:
@@ -89,8 +89,9 @@ class RunStore:
 
     async def save_run(self, run: TaskRun) -> None:
         await self._db.execute(
-            "update task_runs set state = $2, sequence = $3, moved_at = $4, heard_at = clock_timestamp() where run_id = $1",
-            *(run.run_id, run.state, run.sequence, run.moved_at),
+            """update task_runs set state = $2, sequence = $3, activation = $4, heard_at = clock_timestamp()
+               where run_id = $1""",
+            *(run.run_id, run.state, run.sequence, run.activation),
         )
 
     async def retry_of(self, run_id: UUID) -> tuple[UUID | None, bool]:
