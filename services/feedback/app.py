@@ -20,12 +20,14 @@ from services.feedback.handlers.reviewing import Reviewing
 from services.feedback.settings import FeedbackSettings
 from services.feedback.subscribers import subscribe
 
+TO_WRITE_DOWN = 0.5  # seconds, after the model's answer
+
 
 async def build(chassis: Chassis) -> None:
     settings: FeedbackSettings = chassis.settings
     uow, pool, bus = chassis.uow, chassis.pool, chassis.bus
     llm = LlmSettings.load()
-    models, purses = Models(llm), RemotePurses(bus)
+    models, purses = Models(llm), RemotePurses(bus, uow, chassis.jobs)
     server = Terms(settings.critical_threshold, settings.auto_revise)
     reviewer = Reviewer(models, purses, llm, settings.reviewer, settings.review_tokens)
     work = Reviewing(uow, pool, chassis.jobs, bus, chassis.blobs, reviewer, server, settings.review_timeout_ms / 1000)
@@ -43,5 +45,11 @@ async def build(chassis: Chassis) -> None:
         OldRows("model_calls", ("job_id",), "created_at", keep),
     )
     chassis.background("models", partial(warm_up, models))
+    chassis.on_drain(partial(chassis.jobs.drain, patience(settings)))
     chassis.on_drain(purses.drain)
     chassis.on_drain(models.aclose)
+
+
+def patience(settings: FeedbackSettings) -> float:
+    """Seconds in which reviews under way may end when the service shall stop: as long as their model may take."""
+    return min(settings.review_timeout_ms / 1000 + TO_WRITE_DOWN, settings.drain_timeout * 0.8)

@@ -17,6 +17,7 @@ def subscribe(bus: Bus, giving: Giving, policies: Policies, reports: Reports, re
     bus.serve(feedback.GetFeedback, giving.feedback)
     bus.serve(feedback.ListFeedbacks, giving.page)
     bus.serve(feedback.ListPolicies, policies.page)
+    bus.serve(feedback.GetPolicy, policies.policy)
     bus.serve(feedback.SetPolicy, policies.set)
     bus.serve(feedback.RemovePolicy, policies.remove)
     bus.serve(feedback.GetQaReport, reports.of_run)

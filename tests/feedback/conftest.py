@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from chassis.context import Context
 from chassis.keeper import Keeper
-from chassis.service import Chassis, running
+from chassis.service import Build, Chassis, running
 from chassis.settings import ServiceSettings
 from chassis.testing.eventually import eventually
 from chassis.testing.servers import Database, NatsServer
@@ -30,7 +30,7 @@ from contracts.plan import Gate
 from contracts.review import BookReview, GetReviewCase, ReviewBooked, ReviewCase
 from contracts.run_facts import NodeReviewing
 from contracts.streams import EXECUTOR_VERDICTS
-from contracts.verdict import Source
+from contracts.verdict import Effect, Source
 from services.feedback.app import build
 from services.feedback.settings import FeedbackSettings
 
@@ -99,6 +99,7 @@ class ScriptedExecutor:
     verdicts: list[VerdictGiven] = field(default_factory=list)
     chassis: Chassis | None = None
     is_away: bool = False
+    failures: int = 0  # that are to come, of who asks for a case
     may_book: asyncio.Event = field(default_factory=asyncio.Event)
     shortage: Shortage | None = None
     has_budget: bool = False
@@ -123,12 +124,16 @@ class ScriptedExecutor:
     async def case(self, request: GetReviewCase, _: Context) -> ReviewCase:
         if self.is_away:
             raise RetryLater(0.05, "nobody is there")
+        if self.failures:
+            self.failures -= 1
+            raise KeyError("a passing failure")
         self.asked_for.append(request.node_id)
         attempts = {a: case for (node, a), case in self.cases.items() if node == request.node_id}
         found = attempts.get(request.attempt or max(attempts, default=0))
         if found is None or (request.run_id is not None and found.run_id != request.run_id):
             raise Rejection(Code.NOT_FOUND, f"there is no node {request.node_id} in run {request.run_id}")
-        return found
+        revised = [v.attempt for v in self.verdicts if v.node_id == found.node_id and v.effect is Effect.REVISE]
+        return found.model_copy(update={"revisions": sum(attempt < found.attempt for attempt in revised)})
 
     async def book(self, request: BookReview, _: Context) -> ReviewBooked:
         await self.may_book.wait()
@@ -164,6 +169,7 @@ class ScriptedExecutor:
 class World:
     executor: ScriptedExecutor
     start_feedback: Callable[..., AbstractAsyncContextManager[Chassis]]
+    start_publisher: Callable[[Build], AbstractAsyncContextManager[Chassis]]
     urls: dict[str, str]  # feedback's own, as variables of the environment
 
     async def ask(self, request: Request[A]) -> A:
@@ -232,10 +238,13 @@ async def world(
     def start_feedback(**fields: Any) -> AbstractAsyncContextManager[Chassis]:
         return running("feedback", settings(FeedbackSettings, "feedback", **({"reviewer": "none"} | fields)), build)
 
+    def start_publisher(answers: Build) -> AbstractAsyncContextManager[Chassis]:
+        return running("publisher", settings(ServiceSettings, "publisher"), answers)
+
     scripted = ScriptedExecutor()
     async with running("executor", settings(ServiceSettings, "executor"), scripted.build):
         urls = {"NATS_URL": nats_server.url("feedback"), "DATABASE_URL": database.url_for("feedback")}
-        yield World(scripted, start_feedback, urls)
+        yield World(scripted, start_feedback, start_publisher, urls)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.artifacts import Delivered
 from contracts.executor import RunNode
 from services.feedback.domain.checks import Checked, check
 from services.feedback.domain.opinion import Assessment, assess
@@ -121,9 +122,54 @@ def test_a_pattern_that_would_take_years_is_done_at_once() -> None:
     assert check(json.dumps("a" * 5_000 + "!"), evil)
 
 
-def test_deliverables_are_named_as_unchecked_until_there_are_artifacts() -> None:
-    checked = check("Done.", node(deliverables=[{"name": "report.pdf"}, "data.csv"]))
-    assert checked.not_checked == ("deliverables report.pdf, data.csv: artifacts cannot be looked at yet",)
+def test_deliverables_are_named_as_unchecked_when_nobody_can_say_what_there_is() -> None:
+    checked = check("Done.", node(deliverables=[{"name": "report.pdf"}, "data.csv", "a fine report"]))
+    assert checked.not_checked == (
+        "deliverables report.pdf, data.csv: what was delivered could not be asked for",
+        "deliverables a fine report: no path and no kind to look for",
+    )
+
+
+THERE = Delivered(
+    files={"report.pdf": 9, "moon.png": 3, "site/index.html": 7, "empty.csv": 0},
+    kinds={"report.pdf": "document", "moon.png": "image", "site/index.html": "document", "empty.csv": "file"},
+    links=[],
+    preview="index.html",
+    preview_flaw="there is no 'index.html'",
+)
+
+
+@pytest.mark.parametrize(
+    ("owed", "lack"),
+    [
+        ("report.pdf", None),
+        ({"path": "report.pdf", "kind": "document"}, None),
+        ({"path": "report.pdf", "kind": "image"}, "is no image but a document"),
+        ({"path": "report.pdf", "kind": "file"}, None),
+        ("data.csv", "data.csv was not delivered; write it with write_file"),
+        ("empty.csv", "is empty"),
+        ("image", None),
+        ("file", None),
+        ("document", None),
+        ("link", "call add_link"),
+        ("preview", "the preview cannot be published: there is no 'index.html'"),
+        ("a.md", None),  # the result itself, of a node with the key a
+        ("b.md", "b.md was not delivered"),
+    ],
+)
+def test_what_a_node_owes_is_held_against_what_it_delivered(owed: Any, lack: str | None) -> None:
+    spec = RunNode(key="a", title="x", deliverables=[owed])
+    checked = check("The tides follow the moon, and the moon goes round.", spec, delivered=THERE)
+    found = {name: reason for name, reason in failed(checked).items() if name.startswith("deliverable ")}
+    assert len(found) == (lack is not None)
+    assert (lack or "") in "".join(found.values())
+    assert assess(checked, None, None).unusable == (lack is not None)
+
+
+def test_a_preview_that_nobody_asked_for_is_missed() -> None:
+    spec = RunNode(key="a", title="x", deliverables=["preview"])
+    nothing = Delivered(files={}, kinds={}, links=[], preview=None)
+    assert "publish_preview" in failed(check("Done as asked.", spec, delivered=nothing))["deliverable preview"]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.executor import RunNode
-from contracts.feedback import Policy, Scope
+from contracts.feedback import Policy
 from contracts.plan import Gate
+from contracts.scope import Scope
 from contracts.verdict import Decision, Effect, Source
 from services.feedback.domain.checks import check
 from services.feedback.domain.opinion import CriterionOpinion, Opinion, assess
@@ -127,7 +128,8 @@ def test_a_model_s_score_counts_but_what_code_is_sure_of_caps_it() -> None:
     assert assess(good, opinion(83), "m/x").score == 83, "whether criteria are met the model knows better"
     capped = assess(bad, opinion(95), "m/x")
     assert (capped.score, capped.unusable, capped.failed) == (10, True, ["format"])
-    assert "not valid json" in capped.critique
+    assert "not valid json" in capped.critique.splitlines()[0], "what decided goes first"
+    assert capped.comment.splitlines()[1:] == ["Fine."]
 
 
 def test_what_a_model_finds_wanting_reaches_the_author() -> None:
@@ -146,6 +148,15 @@ def test_what_a_model_finds_wanting_reaches_the_author() -> None:
     assert (found.failed, found.decision) == (["depths", "sources"], Decision.REVISE)
     assert found.critique == "Depths are missing.\n- depths: only Brest has one\n- sources: none"
     assert {c.by for c in found.criteria} == {"check", "openai/judge"}
+
+
+def test_what_a_model_calls_failed_without_having_listed_it_is_not_lost() -> None:
+    tone = {"name": "Tone  of voice", "score": 90, "reason": "plain"}
+    failed = ["no source\nis named", "tone of VOICE", " ", "no source is named"]
+    said = opinion(70, failed_criteria=failed, criteria=[tone], comment="")
+    found = assess(check("Brest 12 m", RunNode(key="a", title="A")), said, "openai/judge")
+    assert found.failed == ["Tone of voice", "no source is named"]
+    assert found.critique == "- Tone of voice: plain\n- no source is named"
 
 
 opinions = st.builds(CriterionOpinion, name=st.text(), score=st.integers(0, 100), reason=st.text())

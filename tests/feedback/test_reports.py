@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from contracts.feedback import GetQaReport, GetQuality, QualityRow
+from contracts.feedback import GetQaReport, GetQuality, ListFeedbacks, QualityRow
 from contracts.plan import Gate
 from tests.feedback.conftest import World, a_case, next_attempt
 
@@ -69,3 +69,20 @@ async def test_quality_is_counted_by_agent_role_and_model_and_in_buckets(world: 
         assert [row.bucket for row in weeks.items] == [datetime(2026, 3, 2, tzinfo=UTC)]
         later = await rows("agent", ts_from=datetime.now(UTC) - timedelta(hours=1))
         assert later["anna"].accepted_first_time is None, "none of its first attempts is in this time"
+
+
+async def test_of_many_feedbacks_each_node_has_its_newest_and_each_attempt_the_one_in_force(live: World) -> None:
+    run_id = uuid4()
+    busy, quiet = (a_case(key=key, run_id=run_id) for key in ("busy", "quiet"))
+    await live.judged(quiet)
+    await live.judged(busy)
+    for number in range(5):
+        await live.give(busy, None, comment=f"comment {number}")
+    given = await live.give(busy, 80)
+    page = await live.ask(ListFeedbacks(run_id=run_id, per_node=2, order_by="-created_at"))
+    assert (page.total, [f.node_key for f in page.items]) == (3, ["busy", "busy", "quiet"])
+    assert [page.items[0].id, page.items[1].comment] == [given.id, "comment 4"]
+    in_force = await live.ask(ListFeedbacks(run_id=run_id, in_force=True))
+    assert {(f.node_key, f.score) for f in in_force.items} == {("busy", 80), ("quiet", 100)}
+    others = await live.ask(ListFeedbacks(node_id=busy.node_id, in_force=False))
+    assert others.total == 6

@@ -15,7 +15,9 @@ from chassis.testing.eventually import eventually
 from chassis.testing.fake_answers import Call
 from chassis.testing.fake_behaviour import Behaviour
 from chassis.testing.fake_openai import FakeOpenAI
-from contracts.budgets import Scope, Shortage
+from contracts.budgets import Shortage
+from contracts.feedback import GetQaReport
+from contracts.scope import Scope
 from contracts.sidecar import check
 from contracts.verdict import Effect
 from services.feedback.adapters.reviewer import candidates
@@ -88,7 +90,9 @@ async def test_a_low_score_asks_for_another_attempt_with_the_critique_and_then_f
     async with world.start_feedback(reviewer=JUDGE):
         case = a_case()
         first = await world.judged(case)
-        assert (first.effect, first.critique) == (Effect.REVISE, "Depths are missing.")
+        assert (first.effect, first.critique) == (Effect.REVISE, "Depths are missing.\n- depths")
+        said = (await world.review(case)).evaluation
+        assert (said["failed_criteria"], said["reviewer_decision"]) == (["depths"], "revise")
         assert (await world.judged(next_attempt(case))).effect is Effect.HOLD
         assert (await world.judged(a_case())).effect is Effect.HOLD, "what is rejected is not tried again by itself"
 
@@ -118,6 +122,16 @@ async def test_when_the_model_does_not_answer_code_decides_and_it_is_said_why(
         review = await world.review(case)
         assert said in review.evaluation["review_unavailable"]
         assert len(model.calls) == 1, "a review is not worth a second call"
+
+
+async def test_what_the_model_would_do_is_kept_beside_what_counts(world: World, model: FakeOpenAI) -> None:
+    model.script(says(30, decision="accept"))
+    async with world.start_feedback(reviewer=JUDGE):
+        case = a_case()
+        assert (await world.judged(case)).decision == "revise", "the score decides"
+        assert (await world.review(case)).evaluation["reviewer_decision"] == "accept"
+        (node,) = (await world.ask(GetQaReport(run_id=case.run_id))).nodes
+        assert (node.decision, node.reviewer_decision) == ("revise", "accept")
 
 
 async def test_an_empty_answer_is_judged_without_a_model(world: World, model: FakeOpenAI) -> None:

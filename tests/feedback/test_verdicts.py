@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,14 +15,16 @@ from contracts import feedback
 from contracts.errors import Code, Rejection
 from contracts.executor import NodeStatus
 from contracts.feedback import FeedbackCritical, FeedbackGiven, GetFeedback, GetQaReport, ListFeedbacks
+from contracts.message import Event
 from contracts.plan import Gate
+from contracts.scope import Scope
 from contracts.verdict import Decision, Effect, Source
 from tests.feedback.conftest import GOOD, World, a_case, giving, next_attempt, refused, reviewing
 
 NOT_JSON = {"params": {"output_format": "json"}}
 
 
-async def told(chassis: Chassis, kind: type[FeedbackGiven] | type[FeedbackCritical]) -> list:
+async def told(chassis: Chassis, kind: type[Event]) -> list[Any]:
     rows = await chassis.pool.fetch(
         "select body from outbox where subject like $1 order by batch, id", kind.pattern().replace("*", "%")
     )
@@ -53,6 +56,14 @@ async def test_a_good_result_is_released_and_a_bad_one_revised_once_then_held(wo
         (kept,) = await world.feedbacks(good)
         assert (kept.in_force, kept.threshold, kept.reviewer, kept.request_id) == (True, 60, "code checks", "test")
         assert {c["name"] for c in kept.evaluation["criteria"]} == {"not empty", "no refusal"}
+
+
+async def test_a_revision_that_lapsed_does_not_count(live: World) -> None:
+    bad = a_case("no JSON at all", **NOT_JSON)
+    assert (await live.judged(bad)).effect is Effect.REVISE
+    live.executor.verdicts.clear()  # the node had moved on: nothing came of it
+    assert (await live.judged(next_attempt(bad))).effect is Effect.REVISE
+    assert (await live.judged(next_attempt(next_attempt(bad)))).effect is Effect.HOLD
 
 
 @pytest.mark.parametrize("gate", [Gate.OBSERVE, Gate.OFF])
@@ -193,13 +204,30 @@ async def test_the_narrowest_policy_decides(live: World) -> None:
         assert (given.critical, given.threshold) == (critical, threshold), scope
     policies = await live.ask(feedback.ListPolicies())
     assert [p.scope for p in policies.items] == ["agent", "company", "project", "task"]
-    gone = await live.ask(feedback.RemovePolicy(command_id=uuid4(), scope=feedback.Scope.AGENT, scope_id="anna"))
+    gone = await live.ask(feedback.RemovePolicy(command_id=uuid4(), scope=Scope.AGENT, scope_id="anna"))
     assert gone.removed.critical_threshold == 20
     assert (await live.give(case, 50)).threshold == 80
 
 
+async def test_a_policy_can_be_read_and_its_changes_are_told(world: World) -> None:
+    task = str(uuid4())
+    about: dict[str, Any] = {"scope": Scope.TASK, "scope_id": task.upper()}
+    async with world.start_feedback() as chassis:
+        async with refused(Code.NOT_FOUND):
+            await world.ask(feedback.GetPolicy(**about))
+        await world.ask(feedback.SetPolicy(command_id=uuid4(), critical_threshold=70, by="ann", **about))
+        found = await world.ask(feedback.GetPolicy(**about))
+        assert (found.scope_id, found.critical_threshold, found.set_by) == (task, 70, "ann")
+        page = await world.ask(feedback.ListPolicies(scope_id=task))
+        assert (page.total, page.items) == (1, [found])
+        await world.ask(feedback.RemovePolicy(command_id=uuid4(), by="bea", **about))
+        now, gone = await told(chassis, feedback.PolicyChanged)
+        assert (now.critical_threshold, now.auto_revise, now.removed, now.by) == (70, None, False, "ann")
+        assert (gone.critical_threshold, gone.removed, gone.by, gone.policy_id) == (None, True, "bea", now.policy_id)
+
+
 async def test_a_policy_may_forbid_attempts_that_follow_by_themselves(live: World) -> None:
-    await live.ask(feedback.SetPolicy(command_id=uuid4(), scope=feedback.Scope.AGENT, scope_id="anna", auto_revise=0))
+    await live.ask(feedback.SetPolicy(command_id=uuid4(), scope=Scope.AGENT, scope_id="anna", auto_revise=0))
     assert (await live.judged(a_case(""))).effect is Effect.HOLD
     assert (await live.judged(a_case("", agent_id="bea"))).effect is Effect.REVISE
 

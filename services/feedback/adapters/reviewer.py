@@ -5,22 +5,27 @@ from __future__ import annotations
 import time
 from uuid import UUID
 
+import structlog
 from pydantic import BaseModel
 
+from chassis import telemetry
 from chassis.context import Context
 from chassis.llm.call import Completion, Cost, ModelChoice, ModelFailure, Prompt, Record
 from chassis.llm.models import Models
 from chassis.llm.remote_purse import RemotePurses
 from chassis.llm.settings import LlmSettings
-from chassis.llm.sidecar import sidecar_for
+from chassis.llm.sidecar import invalid, sidecar_for
 from chassis.llm.spending import Purse
 from contracts.budgets import Payer
+from contracts.errors import Rejection, RetryLater
 from contracts.executor import Usage
 from contracts.review import ReviewCase
 from services.feedback.domain.opinion import Opinion
 from services.feedback.domain.prompt import SYSTEM, user_prompt
 from services.feedback.domain.reviewers import ADVICE, choose
 from services.feedback.settings import NOBODY
+
+log = structlog.get_logger(__name__)
 
 #: nothing was sent: there is nothing to account for
 UNSENT = frozenset({"over_budget", "not_configured", "unknown_provider"})
@@ -38,6 +43,10 @@ class Heard(BaseModel):
     duration_ms: int | None = None
     usage: Usage | None = None
     sidecar: dict[str, object] | None = None
+
+    def without_opinion(self, reason: str) -> Heard:
+        """What the call took is told all the same."""
+        return self.model_copy(update={"opinion": None, "simulated": False, "unavailable": reason[:1000]})
 
 
 class Text(BaseModel):
@@ -73,7 +82,10 @@ class Reviewer:
     async def review(
         self, company: str, case: ReviewCase, text: Text, context: Context, *, job_id: UUID, timeout: float
     ) -> Heard:
-        """Raises RetryLater while it cannot be asked whether a budget bears the call."""
+        """Raises RetryLater while it cannot be asked whether a budget bears the call, or Rejection when that fails.
+
+        Nothing else once a model may have been called: what goes wrong from then on must not make another call of it.
+        """
         if self._off:
             return Heard(unavailable=SWITCHED_OFF)
         name = choose(case.author, self._names)
@@ -83,10 +95,18 @@ class Reviewer:
             return Heard(reviewer=name, unavailable="the time for the review was over before the model could be asked")
         provider, _, model = name.partition("/")
         prompt = Prompt(SYSTEM, user_prompt(case.run_title, case.spec, text.output, text.left_out))
-        began = time.perf_counter()
-        called = await self._called(ModelChoice(provider, model), prompt, self._purse(company, case, context), timeout)
-        took = round((time.perf_counter() - began) * 1000)
-        return _heard(name, called, took, _sidecar(called, prompt, case, job_id, context))
+        began, called = time.perf_counter(), None
+        try:
+            purse = self._purse(company, case, context)
+            called = await self._called(ModelChoice(provider, model), prompt, purse, timeout)
+            took = round((time.perf_counter() - began) * 1000)
+            return _heard(name, called, took, _sidecar(called, prompt, case, job_id, context))
+        except (RetryLater, Rejection):
+            raise
+        except Exception as bug:
+            log.exception("review.call_in_vain", node_id=str(case.node_id), attempt=case.attempt)
+            telemetry.report(bug, node_id=str(case.node_id))
+            return _in_vain(name, called, bug)
 
     def _purse(self, company: str, case: ReviewCase, context: Context) -> Purse:
         payer = Payer(project=case.project_id, task_id=case.task_id, agent_id=case.spec.agent_id)
@@ -107,6 +127,19 @@ def _heard(name: str, called: Call, took: int, sidecar: dict[str, object] | None
     if isinstance(called, ModelFailure):
         return Heard(reviewer=name, unavailable=f"{called.message} ({called.kind})"[:1000], **spent)
     return Heard(reviewer=name, opinion=called.output, simulated=called.record.simulated, **spent)
+
+
+def _in_vain(name: str, called: Call | None, bug: Exception) -> Heard:
+    """After a mistake of ours. The sidecar says that it is not what it should be."""
+    reason = f"what came of the call could not be used: {surprise(bug)}"
+    heard = Heard(reviewer=name).without_opinion(reason)
+    if called is None or called.record is None:
+        return heard
+    return heard.model_copy(update={"usage": _usage(called.record), "sidecar": {"metadata": invalid([reason])}})
+
+
+def surprise(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _sidecar(
@@ -132,6 +165,8 @@ def _usage(record: Record) -> Usage:
         completion_tokens=tokens.completion_tokens,
         requests=1,
         cost_usd=_money(record.cost),
+        estimated_calls=int(record.cost.estimated),
+        unpriced_calls=int(not record.cost.known),
     )
 
 

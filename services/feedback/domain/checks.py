@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from contracts.artifacts import Delivered
 from contracts.executor import RunNode
-from services.feedback.domain import formats
+from contracts.plan import Deliverable
+from services.feedback.domain import deliverables, formats
 
 HINT = 35  # points that a mere hint takes away at most
 MEASURED = 0.6  # of the points that a measured shortfall lacks
@@ -70,8 +72,16 @@ class Checked:
 EMPTY, REFUSED = "not empty", "no refusal"
 
 
-def check(output: str | None, node: RunNode, warnings: Sequence[str] = (), *, whole: bool = True) -> Checked:
-    """`whole` is false when `output` is only the beginning: then nothing is said about what needs all of it."""
+def check(
+    output: str | None,
+    node: RunNode,
+    warnings: Sequence[str] = (),
+    *,
+    whole: bool = True,
+    delivered: Delivered | None = None,
+) -> Checked:
+    """`whole` is false when `output` is only the beginning: then nothing is said about what needs all of it; `delivered`
+    is None when nobody can say what else the attempt has delivered."""
     text = output or ""
     if _is_empty(text, node.params):
         return Checked((Finding(EMPTY, 0, False, "the answer is empty", hard=True),))
@@ -85,8 +95,14 @@ def check(output: str | None, node: RunNode, warnings: Sequence[str] = (), *, wh
             open_questions.append(f"format: {reason}")
     else:
         open_questions.append("format, length and criteria: not all of the result could be read")
-    if deliverables := node.params.get("deliverables"):
-        open_questions.append(f"deliverables {_named(deliverables)}: artifacts cannot be looked at yet")
+    owes = deliverables.owed(node)
+    if owes.items and delivered is None:
+        names = _short(", ".join(map(deliverables.named, owes.items)))
+        open_questions.append(f"deliverables {names}: what was delivered could not be asked for")
+    elif delivered is not None:
+        found += _deliverables(owes.items, node.key, delivered)
+    if owes.unclear:
+        open_questions.append(f"deliverables {_short(', '.join(owes.unclear))}: no path and no kind to look for")
     return Checked((*found, *_complete(warnings)), tuple(open_questions))
 
 
@@ -111,6 +127,15 @@ def _format(text: str, declared: formats.Format | None) -> Iterator[Finding]:
     else:
         fits = " and fits its schema" if declared.fits is not None else ""
         yield Finding("format", 100, True, f"the result is valid {declared.name}{fits}")
+
+
+def _deliverables(items: Sequence[Deliverable], key: str, delivered: Delivered) -> Iterator[Finding]:
+    for item, lack in deliverables.lacking(items, key, delivered):
+        name = f"deliverable {deliverables.named(item)}"
+        if lack is None:
+            yield Finding(name, 100, True, "it was delivered")
+        else:
+            yield Finding(name, 10, False, lack, hard=True)
 
 
 def _length(text: str, params: Mapping[str, Any]) -> Iterator[Finding]:
@@ -161,11 +186,3 @@ def _complete(warnings: Sequence[str]) -> Iterator[Finding]:
 def _short(criterion: str) -> str:
     line = " ".join(criterion.split())
     return line if len(line) <= 200 else f"{line[:199]}…"
-
-
-def _named(deliverables: Any) -> str:
-    items = deliverables if isinstance(deliverables, list) else [deliverables]
-    names = [
-        str(item.get("name") or item.get("path") or "?") if isinstance(item, dict) else str(item) for item in items
-    ]
-    return _short(", ".join(names))

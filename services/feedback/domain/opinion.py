@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -56,7 +56,7 @@ class Assessment:
 
     score: int
     unusable: bool  # a hard check has failed
-    decision: Decision | None  # what the model would do; None: no model had a say
+    decision: Decision | None  # what the model would do, whatever comes of it; None: no model had a say
     criteria: list[Criterion]
     failed: list[str]
     comment: str
@@ -64,22 +64,32 @@ class Assessment:
 
 
 def assess(checked: Checked, opinion: Opinion | None, reviewer: str | None) -> Assessment:
+    unscored = _unscored(opinion) if opinion is not None else []
     counted = [f for f in checked.findings if not (f.by_meaning and opinion is not None)]
     criteria = [_of_code(finding) for finding in counted]
     if opinion is not None:
-        failed = {name.strip() for name in opinion.failed_criteria}
+        failed = {_plain(name) for name in opinion.failed_criteria}
         criteria += [_of_model(c, failed, reviewer or "") for c in opinion.criteria[:MOST_CRITERIA]]
+    sure = [_of_code(finding) for finding in counted if finding.hard and not finding.passed]
     missed = [criterion for criterion in criteria if not criterion.passed]
-    comment = _cut(opinion.comment, MOST_OF_A_COMMENT) if opinion else _told(missed) or NOTHING_AMISS
+    told = [*_told(criterion for criterion in missed if criterion not in sure), *(f"- {name}" for name in unscored)]
+    comment = _comment(_told(sure), told, opinion)
     return Assessment(
         score=_score(counted, 100 if opinion is None else opinion.overall_score),
-        unusable=any(finding.hard and not finding.passed for finding in counted),
+        unusable=bool(sure),
         decision=opinion.decision if opinion else None,
         criteria=criteria,
-        failed=list(dict.fromkeys(criterion.name for criterion in missed)),
+        failed=list(dict.fromkeys([*(criterion.name for criterion in missed), *unscored])),
         comment=comment,
-        critique=_cut("\n".join(filter(None, (comment if opinion else "", _told(missed)))), MOST_OF_A_CRITIQUE),
+        critique=_cut("\n".join([comment, *(told if opinion else [])]), MOST_OF_A_CRITIQUE),
     )
+
+
+def _comment(sure: Sequence[str], told: Sequence[str], opinion: Opinion | None) -> str:
+    """What code is sure of decides, and goes before what a model says of the rest."""
+    if opinion is not None:
+        return _cut("\n".join([*sure, opinion.comment]), MOST_OF_A_COMMENT)
+    return "\n".join([*sure, *told]) or NOTHING_AMISS
 
 
 def _score(findings: Sequence[Finding], best: int) -> int:
@@ -92,15 +102,29 @@ def _of_code(finding: Finding) -> Criterion:
 
 
 def _of_model(said: CriterionOpinion, failed: set[str], reviewer: str) -> Criterion:
-    name = _cut(" ".join(said.name.split()), 200) or "unnamed"
-    passed = said.score >= ENOUGH and said.name.strip() not in failed
+    passed = said.score >= ENOUGH and _plain(said.name) not in failed
     return Criterion(
-        name=name, score=said.score, passed=passed, reason=_cut(said.reason, MOST_OF_A_REASON), by=reviewer
+        name=_name(said.name), score=said.score, passed=passed, reason=_cut(said.reason, MOST_OF_A_REASON), by=reviewer
     )
 
 
-def _told(missed: Sequence[Criterion]) -> str:
-    return "\n".join(f"- {criterion.name}: {criterion.reason}" for criterion in missed)
+def _unscored(opinion: Opinion) -> list[str]:
+    """What the model calls failed without having listed it."""
+    listed = {_plain(criterion.name) for criterion in opinion.criteria[:MOST_CRITERIA]}
+    named = {_plain(name): _name(name) for name in opinion.failed_criteria[:MOST_CRITERIA] if name.strip()}
+    return [name for plain, name in named.items() if plain not in listed]
+
+
+def _name(said: str) -> str:
+    return _cut(" ".join(said.split()), 200) or "unnamed"
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.split()).casefold()
+
+
+def _told(missed: Iterable[Criterion]) -> list[str]:
+    return [f"- {criterion.name}: {criterion.reason}" for criterion in missed]
 
 
 def _cut(text: str, most: int) -> str:

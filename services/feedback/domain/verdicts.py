@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from contracts.feedback import Policy, Scope
+from contracts.feedback import Policy
 from contracts.plan import Gate
+from contracts.scope import Scope
 from contracts.verdict import Decision, Effect, Source
 
 NARROWEST_FIRST = (Scope.AGENT, Scope.TASK, Scope.PROJECT, Scope.COMPANY)

@@ -10,9 +10,10 @@ from prometheus_client import Counter
 
 from chassis.unit_of_work import Tx
 from contracts.executor import Usage
-from contracts.feedback import FeedbackCritical, FeedbackGiven, Scope, VerdictGiven
+from contracts.feedback import FeedbackCritical, FeedbackGiven, VerdictGiven
 from contracts.review import ReviewCase
-from contracts.verdict import Decision, Effect, Source
+from contracts.scope import Scope
+from contracts.verdict import Decision, Source
 from services.feedback.domain.verdicts import Ruling, Said, Standing, Terms, rule, terms
 from services.feedback.store.feedbacks import FeedbackStore, NewFeedback
 from services.feedback.store.policies import PolicyStore
@@ -65,7 +66,7 @@ async def put_on_record(tx: Tx, company: str, case: ReviewCase, standing: Standi
         )
     )
     if ruling is not None and ruling.counts:
-        version = await store.enforce(case, id, revises=ruling.effect is Effect.REVISE)
+        version = await store.enforce(case, id)
         _tell(tx, about, word, ruling, threshold or 0, version)
         VERDICTS.labels(word.source, ruling.effect).inc()
     return id
@@ -93,6 +94,7 @@ def _tell(tx: Tx, about: dict[str, Any], word: Word, ruling: Ruling, threshold: 
             effect=ruling.effect,
             decision=ruling.decision,
             critical=ruling.critical,
+            threshold=threshold,
             critique=_beginning(word.critique or word.comment, MOST_OF_A_CRITIQUE),
             usage=word.usage,
         )

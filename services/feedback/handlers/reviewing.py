@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
@@ -13,10 +14,11 @@ from pydantic import BaseModel, Field
 
 from chassis.blobs import Blobs
 from chassis.bus import Bus
-from chassis.job_table import Job
+from chassis.job_table import Job, LostLease
 from chassis.jobs import Jobs
-from chassis.postgres import Pool
+from chassis.postgres import Pool, server_is_away
 from chassis.unit_of_work import UnitOfWork
+from contracts.artifacts import Delivered
 from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection, RetryLater
 from contracts.feedback import Evaluation
@@ -25,12 +27,15 @@ from contracts.review import BookReview, GetReviewCase, ReviewCase
 from contracts.run_facts import NodeReviewing
 from contracts.streams import FEEDBACK_RESULTS
 from contracts.verdict import Source
-from services.feedback.adapters.reviewer import Heard, Reviewer, Text
+from services.feedback.adapters.delivered import delivered
+from services.feedback.adapters.reviewer import Heard, Reviewer, Text, surprise
 from services.feedback.domain.checks import Checked, check
 from services.feedback.domain.opinion import Assessment, assess
 from services.feedback.domain.verdicts import Terms
+from services.feedback.handlers import surprises
 from services.feedback.handlers.effects import Word, put_on_record
-from services.feedback.store.calls import CallStore
+from services.feedback.handlers.surprises import SURPRISES, heard_before
+from services.feedback.store.calls import CallStore, SoFar
 from services.feedback.store.feedbacks import FeedbackStore
 
 log = structlog.get_logger(__name__)
@@ -93,28 +98,42 @@ class Reviewing:
                 await self._jobs.enqueue(tx, KIND, ref, order.model_dump(mode="json"), company=fact.company)
 
     async def work(self, job: Job) -> None:
+        """What nobody foresaw is tried again, a few times with the model and a few times without."""
+        try:
+            await self._review(job)
+        except (RetryLater, LostLease):
+            raise
+        except Exception as error:
+            if server_is_away(error):
+                raise
+            raise await surprises.after(self._pool, job, error) from None
+
+    async def _review(self, job: Job) -> None:
         began, order = time.perf_counter(), ReviewOrder.model_validate(job.payload)
         reviewed = FeedbackStore(self._pool).was_reviewed(order.node_id, order.attempt)
-        answer = CallStore(self._pool).answer(job.id)
-        case, is_done, kept = await asyncio.gather(self._case(job, order), reviewed, answer)
+        left = CallStore(self._pool).so_far(job.id)
+        case, is_done, so_far = await asyncio.gather(self._case(job, order), reviewed, left)
         if case is None or is_done:
-            return await self._lapse(job, order, kept)
-        text = await self._text(case)
-        checked = await _checked(text, case, order.warnings)
-        heard = Heard.model_validate(kept) if kept else await self._heard(job, case, text, checked, began)
+            return await self._lapse(job, order, so_far)
+        text, there = await asyncio.gather(self._text(case), delivered(self._bus, job.company, case, job.context))
+        checked = await _checked(text, case, order.warnings, there)
+        heard = heard_before(so_far) or await self._heard(job, case, text, checked, began)
         if heard.usage is not None:
-            await self._book(job, case.node_id, case.attempt, heard)
-        await self._record(job, case, checked, heard)
+            await self._book(job, case.node_id, case.attempt, heard, so_far)
+        await self._record(job, case, checked, heard, so_far)
         REVIEWS.labels("checked" if heard.opinion is None else "reviewed").inc()
         SECONDS.observe(time.perf_counter() - began)
         return None
 
     async def _case(self, job: Job, order: ReviewOrder) -> ReviewCase | None:
-        """None when there is nothing to judge any more: the node has moved on, or is gone."""
+        """None when there is nothing to judge any more: the node has moved on, or is gone. Without a case nobody can judge:
+        an executor that fails on it is asked as long as one that is away, until the node's deadline decides."""
         place = {"node_id": order.node_id, "run_id": order.run_id, "attempt": order.attempt}
         try:
             case = await self._ask(job, GetReviewCase(company=job.company, **place))
         except Rejection as refusal:
+            if refusal.failure.code is Code.INTERNAL:
+                raise again(job.attempt, RetryLater(1.0, str(refusal))) from None
             if refusal.failure.code is not Code.NOT_FOUND:
                 raise
             return None
@@ -145,11 +164,22 @@ class Reviewing:
             raise again(job.attempt, away) from None
         if heard.usage is None:
             return heard
-        answer = heard.model_dump(mode="json")
-        return Heard.model_validate(await CallStore(self._pool).keep(job.id, job.company, answer))
+        return Heard.model_validate(await self._kept(job, heard))
 
-    async def _book(self, job: Job, node_id: UUID, attempt: int, heard: Heard) -> None:
-        """Under an id that follows from the job: however often it is said, it is booked once."""
+    async def _kept(self, job: Job, heard: Heard) -> dict[str, Any]:
+        store = CallStore(self._pool)
+        try:
+            return await store.keep(job.id, job.company, heard.model_dump(mode="json"))
+        except Exception as error:
+            if server_is_away(error):
+                raise
+            log.exception("review.answer_not_kept", job=str(job.id))
+            poorer = heard.without_opinion(f"what the model answered could not be kept: {surprise(error)}")
+            return await store.keep(job.id, job.company, poorer.model_dump(mode="json"))
+
+    async def _book(self, job: Job, node_id: UUID, attempt: int, heard: Heard, so_far: SoFar) -> None:
+        """Under an id that follows from the job: however often it is said, it is booked once. A verdict does not wait for
+        ever for books that cannot be kept."""
         assert heard.usage is not None, "there was a call"
         book = BookReview(
             company=job.company,
@@ -164,14 +194,17 @@ class Reviewing:
         except Rejection as refusal:
             if refusal.failure.code is Code.IN_FLIGHT:
                 raise RetryLater(0.5, str(refusal)) from None
-            if refusal.failure.code is not Code.NOT_FOUND:  # the run was deleted, and its books with it
+            if refusal.failure.code is Code.NOT_FOUND:  # the run was deleted, and its books with it
+                return
+            if so_far.surprises < SURPRISES:
                 raise
+            log.error("review.not_booked", node_id=str(node_id), usage=heard.usage.model_dump(), reason=str(refusal))
 
-    async def _record(self, job: Job, case: ReviewCase, checked: Checked, heard: Heard) -> None:
+    async def _record(self, job: Job, case: ReviewCase, checked: Checked, heard: Heard, so_far: SoFar) -> None:
         found = assess(checked, heard.opinion, heard.reviewer)
         async with self._uow.begin(job.context) as tx:
             await self._jobs.finish(tx, job, {"score": found.score})
-            if heard.usage is not None:
+            if heard.usage is not None or so_far.surprises:
                 await CallStore(tx.conn).forget(job.id)
             standing = await FeedbackStore(tx.conn).hold(job.company, case)
             if standing.reviewed:  # by a job that ended while this one was made
@@ -179,10 +212,10 @@ class Reviewing:
             word = _word(job, case, checked, heard, found)
             await put_on_record(tx, job.company, case, standing, word, self._server)
 
-    async def _lapse(self, job: Job, order: ReviewOrder, kept: dict[str, Any] | None) -> None:
+    async def _lapse(self, job: Job, order: ReviewOrder, so_far: SoFar) -> None:
         """Ends without a verdict. What was called before is paid for all the same."""
-        if kept is not None:
-            await self._book(job, order.node_id, order.attempt, Heard.model_validate(kept))
+        if (heard := heard_before(so_far)) is not None and heard.usage is not None:
+            await self._book(job, order.node_id, order.attempt, heard, so_far)
         async with self._uow.begin(job.context) as tx:
             await self._jobs.finish(tx, job, {"lapsed": True})
             await CallStore(tx.conn).forget(job.id)
@@ -196,11 +229,10 @@ class Reviewing:
             raise again(job.attempt, away) from None
 
 
-async def _checked(text: Text, case: ReviewCase, warnings: list[str]) -> Checked:
+async def _checked(text: Text, case: ReviewCase, warnings: list[str], there: Delivered | None) -> Checked:
     """Many pages are read in a thread: others must not wait for them."""
-    if len(text.output) <= A_FEW_PAGES:
-        return check(text.output, case.spec, warnings, whole=text.left_out == 0)
-    return await asyncio.to_thread(check, text.output, case.spec, warnings, whole=text.left_out == 0)
+    looking = partial(check, text.output, case.spec, warnings, whole=text.left_out == 0, delivered=there)
+    return looking() if len(text.output) <= A_FEW_PAGES else await asyncio.to_thread(looking)
 
 
 def again(attempt: int, away: RetryLater) -> RetryLater:
@@ -213,6 +245,7 @@ def _word(job: Job, case: ReviewCase, checked: Checked, heard: Heard, found: Ass
         criteria=found.criteria,
         failed_criteria=found.failed,
         reviewer_model=heard.reviewer,
+        reviewer_decision=found.decision,
         author_model=case.author,
         review_unavailable=heard.unavailable,
         not_checked=list(checked.not_checked),

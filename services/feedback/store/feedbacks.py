@@ -26,6 +26,14 @@ FROM = "from feedbacks f join attempts a on a.node_id = f.node_id and a.attempt 
 MATCHES = """
 f.company_id = $1 and ($2::uuid is null or a.run_id = $2) and ($3::uuid[] is null or f.node_id = any($3))
 and ($4::text is null or f.source = $4) and ($5::bool is null or f.critical = $5)
+and ($6::bool is null or (a.in_force is not distinct from f.id) = $6)
+"""
+#: of each node, so many
+NEWEST = f"""
+select id from (
+    select f.id, row_number() over (partition by f.node_id order by f.created_at desc, f.id) as place
+    {FROM} where {MATCHES}
+) as newest where place <= $7
 """
 ORDER: Mapping[str, str] = {
     "created_at": "f.created_at",
@@ -44,7 +52,6 @@ on conflict (node_id, attempt) do update set author_model = coalesce(a.author_mo
 #: A statement of its own: the one that waited for the attempt does not see what was committed meanwhile.
 STANDING = """
 select a.version, f.id, f.source, f.created_at,
-       (select count(*)::int from attempts r where r.node_id = $1 and r.attempt <> $2 and r.revised) as revisions,
        exists (select from feedbacks r where r.node_id = $1 and r.attempt = $2 and r.job_id is not null) as reviewed
 from attempts a left join feedbacks f on f.id = a.in_force where a.node_id = $1 and a.attempt = $2
 """
@@ -83,7 +90,7 @@ class FeedbackStore:
         row = await self._db.fetchrow(STANDING, case.node_id, case.attempt)
         assert row is not None, "it is held"
         in_force = InForce(row["id"], Source(row["source"]), row["created_at"]) if row["id"] else None
-        return Standing(row["version"], in_force, row["revisions"], row["reviewed"])
+        return Standing(row["version"], in_force, case.revisions, row["reviewed"])
 
     async def add(self, company: str, case: ReviewCase, new: NewFeedback) -> None:
         await self._db.execute(
@@ -96,14 +103,14 @@ class FeedbackStore:
             *(new.decision, new.critical, new.comment, new.metadata, new.evaluation, new.request_id, new.job_id),
         )
 
-    async def enforce(self, case: ReviewCase, feedback_id: UUID, *, revises: bool) -> int:
+    async def enforce(self, case: ReviewCase, feedback_id: UUID) -> int:
         """The number of the verdict among those on its attempt."""
         version: int = await self._db.fetchval(
             """
-            update attempts set version = version + 1, in_force = $3, revised = revised or $4
+            update attempts set version = version + 1, in_force = $3
             where node_id = $1 and attempt = $2 returning version
             """,
-            *(case.node_id, case.attempt, feedback_id, revises),
+            *(case.node_id, case.attempt, feedback_id),
         )
         return version
 
@@ -117,15 +124,14 @@ class FeedbackStore:
 
     async def page(self, ask: ListFeedbacks) -> Page[Feedback]:
         nodes = ask.node_ids if ask.node_id is None else [n for n in ask.node_ids or [ask.node_id] if n == ask.node_id]
-        matches = (ask.company, ask.run_id, nodes, ask.source, ask.critical)
-        rows = await self._db.fetch(
-            f"""
-            {FEEDBACK} {FROM} where {MATCHES}
-            order by {order(ask.order_by, ORDER, "-created_at", "f.id")} limit $6 offset $7
-            """,
-            *(*matches, ask.limit, ask.offset),
-        )
-        total = await self._db.fetchval(f"select count(*) {FROM} where {MATCHES}", *matches)
+        given: tuple[Any, ...] = (ask.company, ask.run_id, nodes, ask.source, ask.critical, ask.in_force)
+        matching = f"{FROM} where {MATCHES}"
+        if ask.per_node is not None:
+            given, matching = (*given, ask.per_node), f"{FROM} where f.id in ({NEWEST})"
+        bounds = f"limit ${len(given) + 1} offset ${len(given) + 2}"
+        ordered = order(ask.order_by, ORDER, "-created_at", "f.id")
+        rows = await self._db.fetch(f"{FEEDBACK} {matching} order by {ordered} {bounds}", *given, ask.limit, ask.offset)
+        total = await self._db.fetchval(f"select count(*) {matching}", *given)
         return Page[Feedback](items=[_feedback(row) for row in rows], total=total)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from chassis.postgres import Connection, Pool
-from contracts.feedback import ListPolicies, Policy, Scope, SetPolicy
+from contracts.feedback import ListPolicies, Policy, SetPolicy
 from contracts.page import Page
+from contracts.scope import Scope
 from services.feedback.store.order import order
 
 POLICY = "scope, scope_id, critical_threshold, auto_revise, set_by, updated_at"
+MATCHES = "company_id = $1 and ($2::text is null or scope = $2) and ($3::text is null or scope_id = $3)"
 ORDER: Mapping[str, str] = {"scope": "scope", "scope_id": "scope_id", "updated_at": "updated_at"}
 
 
@@ -29,16 +31,21 @@ class PolicyStore:
         )
         return [Policy(**row) for row in rows]
 
+    async def policy(self, company: str, scope: Scope, scope_id: str) -> Policy | None:
+        found = f"select {POLICY} from policies where company_id = $1 and scope = $2 and scope_id = $3"
+        row = await self._db.fetchrow(found, company, scope, scope_id)
+        return None if row is None else Policy(**row)
+
     async def page(self, ask: ListPolicies) -> Page[Policy]:
         rows = await self._db.fetch(
             f"""
-            select {POLICY} from policies where company_id = $1 and ($2::text is null or scope = $2)
-            order by {order(ask.order_by, ORDER, "scope", "scope, scope_id")} limit $3 offset $4
+            select {POLICY} from policies where {MATCHES}
+            order by {order(ask.order_by, ORDER, "scope", "scope, scope_id")} limit $4 offset $5
             """,
-            *(ask.company, ask.scope, ask.limit, ask.offset),
+            *(ask.company, ask.scope, ask.scope_id, ask.limit, ask.offset),
         )
-        count = "select count(*) from policies where company_id = $1 and ($2::text is null or scope = $2)"
-        total = await self._db.fetchval(count, ask.company, ask.scope)
+        count = f"select count(*) from policies where {MATCHES}"
+        total = await self._db.fetchval(count, ask.company, ask.scope, ask.scope_id)
         return Page[Policy](items=[Policy(**row) for row in rows], total=total)
 
     async def set(self, ask: SetPolicy, scope_id: str) -> Policy:

@@ -14,6 +14,8 @@ case when jsonb_typeof(f.evaluation->'failed_criteria') = 'array'
      then array(select x from jsonb_array_elements_text(f.evaluation->'failed_criteria') x where x is not null limit 100)
      else '{}' end
 """
+#: of reviews only: what people send is theirs
+REVIEWER_DECISION = "case when f.source = 'auto' then f.evaluation->>'reviewer_decision' end"
 #: the latest attempt of each node that somebody judged, and the verdict in force on it
 NODES = f"""
 with latest as (
@@ -24,7 +26,8 @@ with latest as (
            min(f.created_at) as first
     from feedbacks f join latest using (node_id) where f.score is not null group by f.node_id
 )
-select l.node_id, l.node_key as key, l.attempt, f.score, f.decision, f.source, f.reviewer,
+select l.node_id, l.node_key as key, l.attempt, f.score, f.decision, {REVIEWER_DECISION} as reviewer_decision, f.source,
+       f.reviewer,
        coalesce(f.critical, false) as critical, {FAILED_CRITERIA} as failed_criteria, f.comment,
        coalesce(r.reviews, 0) as reviews, coalesce(r.of_people, 0) as of_people
 from latest l left join feedbacks f on f.id = l.in_force left join reviews r on r.node_id = l.node_id
