@@ -11,6 +11,7 @@ from chassis.llm.settings import LlmSettings
 from chassis.llm.warming import warm_up
 from chassis.postgres import connect
 from chassis.service import Chassis
+from chassis.settings import BadSettings
 from contracts.catalog import TOOLS
 from contracts.tool import UseTool
 from services.executor.domain.run import ReviewRules
@@ -34,6 +35,7 @@ from services.executor.spending.budgets import Budgets
 from services.executor.spending.purses import Purses
 from services.executor.spending.till import Till
 from services.executor.spending.treasurer import Treasurer
+from services.executor.steering.dead import DeadOrders
 from services.executor.steering.handlers import Steering
 from services.executor.store import RunStore
 from services.executor.subscribers import subscribe
@@ -56,7 +58,7 @@ async def build(chassis: Chassis, tools: Sequence[type[UseTool]] = TOOLS) -> Non
         Calls(models, station),
         chassis.blobs,
         chassis.bus,
-        Toolbox(chassis.bus, tools),
+        Toolbox(chassis.bus, offered(settings.tools, tools)),
         purses,
         node_timeout=settings.node_timeout_s,
         rounds=settings.tool_rounds,
@@ -66,10 +68,9 @@ async def build(chassis: Chassis, tools: Sequence[type[UseTool]] = TOOLS) -> Non
     )
     doorman = Doorman(station, Routes(models, llm.llm_fallbacks))
     engine = Engine(chassis.pool, committer_connection, chassis.relay, runner.perform, doorman, _limits(settings))
-    executor = Executor(
-        chassis.uow, RunStore(chassis.pool), chassis.bus, models, engine.look_around, settings.default_gate
-    )
+    executor = Executor(chassis.uow, RunStore(chassis.pool), chassis.bus, models, engine.welcome, settings.default_gate)
     engine.committer.on_short_of_money = treasurer.call
+    engine.committer.on_broken_order = DeadOrders(chassis.uow, chassis.dead_letters, chassis.bus).blame
     budgets = Budgets(chassis.uow, chassis.pool, till, treasurer.call)
     subscribe(
         chassis.bus,
@@ -90,6 +91,20 @@ async def build(chassis: Chassis, tools: Sequence[type[UseTool]] = TOOLS) -> Non
     chassis.health.add("lease", engine.check)
     for drain in (engine.drain, runner.drain, purses.drain, station.drain, models.aclose):
         chassis.on_drain(drain)
+
+
+def offered(wanted: str, tools: Sequence[type[UseTool]]) -> Sequence[type[UseTool]]:
+    """Raises BadSettings for a name that no tool has."""
+    if (named := wanted.strip().lower()) in ("all", "none"):
+        return tools if named == "all" else ()
+    known = {tool.name(): tool for tool in tools}
+    names = [name.strip() for name in named.split(",")]
+    if unknown := [name for name in names if name not in known]:
+        raise BadSettings(
+            f"EXECUTOR_TOOLS={wanted!r}: {', '.join(map(repr, unknown))} is no tool; give all, none, or of"
+            f" {', '.join(sorted(known))}"
+        )
+    return [known[name] for name in dict.fromkeys(names)]
 
 
 def _station(chassis: Chassis, settings: ExecutorSettings, llm: LlmSettings) -> Station:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from uuid import uuid4
+
+from asyncpg import Record
 
 from chassis.bus import Bus
 from chassis.context import Context, current_traceparent
@@ -35,6 +38,7 @@ from contracts.run_facts import RunQueued
 from contracts.sidecar_requests import GetSidecar, ListSidecars, SidecarDocument
 from services.executor.domain.graph import check
 from services.executor.domain.waiting import explained
+from services.executor.engine.inbox import Newcomer
 from services.executor.explaining import store as explaining
 from services.executor.starting import results
 from services.executor.starting import store as starting
@@ -42,7 +46,7 @@ from services.executor.store import RunStore
 
 
 class Executor:
-    """`on_new_run` is called when a run is committed that an executor should take up."""
+    """`welcome` is called when a run is committed that an executor should take up."""
 
     def __init__(
         self,
@@ -50,14 +54,14 @@ class Executor:
         runs: RunStore,
         bus: Bus,
         models: Models,
-        on_new_run: Callable[[], None],
+        welcome: Callable[[Newcomer], None],
         default_gate: Gate,
     ) -> None:
         self._uow = uow
         self._runs = runs
         self._bus = bus
         self._models = models
-        self._on_new_run = on_new_run
+        self._welcome = welcome
         self._default_gate = default_gate
 
     # orders
@@ -69,16 +73,18 @@ class Executor:
         story = replace(context, causation_id=str(request.command_id), traceparent=_trace(context))
         async with self._uow.order(request, context) as tx:
             earlier = await results.source(tx.conn, request)
-            if await _is_new(tx.conn, request.model_copy(update={"gate": request.gate or self._default_gate}), story):
+            gated = request.model_copy(update={"gate": request.gate or self._default_gate})
+            if (row := await _inserted(tx.conn, gated, story)) is not None:
                 reused = await results.taken_over(tx.conn, request, earlier, specs.values())
-                await starting.insert_nodes(tx.conn, request, specs, reused)
-                tx.publish(_queued(request), *results.told(request, specs, reused))
-                tx.after_commit(self._begin)
-            return tx.answer(RunStartedAnswer(run_id=request.run_id))
+                nodes = await starting.insert_nodes(tx.conn, request, specs, reused)
+                tx.publish(_queued(request, row["activation"]), *results.told(request, specs, reused))
+                tx.after_commit(partial(self._begin, Newcomer(row, nodes)))
+            activation = row["activation"] if row else await starting.activation_of(tx.conn, request.run_id)
+            return tx.answer(RunStartedAnswer(run_id=request.run_id, activation=activation))
 
-    async def _begin(self) -> None:
+    async def _begin(self, run: Newcomer) -> None:
         """Here at once, without the way over the bus; the others look a little later whether it was taken."""
-        self._on_new_run()
+        self._welcome(run)
         await self._bus.ring("queued")
 
     def _settled(self, node: RunNode) -> RunNode:
@@ -139,13 +145,13 @@ class Executor:
         return LlmConfig.model_validate(self._models.describe().model_dump())
 
 
-async def _is_new(connection: Connection, request: StartRun, story: Context) -> bool:
-    """False when the run is there already: whoever asks again under another command id means the same run."""
+async def _inserted(connection: Connection, request: StartRun, story: Context) -> Record | None:
+    """None when the run is there already: whoever asks again under another command id means the same run."""
     for _ in range(3):  # the run that was in the way may end before we can name it
-        if await starting.insert_run(connection, request, story):
-            return True
+        if (row := await starting.insert_run(connection, request, story)) is not None:
+            return row
         if await starting.exists(connection, request.company, request.run_id):
-            return False
+            return None
         if (active := await starting.active_run(connection, request.company, request.task_id)) is not None:
             raise Rejection(Code.RUN_ACTIVE, f"run {active} of this task is still active", run_id=str(active))
     raise Rejection(Code.INVALID, f"the run id {request.run_id} is taken; send a fresh UUID")
@@ -161,13 +167,14 @@ def _no_sidecar(node: Node, request: GetSidecar) -> str:
     )
 
 
-def _queued(request: StartRun) -> RunQueued:
+def _queued(request: StartRun, activation: int) -> RunQueued:
     return RunQueued(
         company=request.company,
         run_id=request.run_id,
         task_id=request.task_id,
         title=request.title,
         nodes=len(request.nodes),
+        activation=activation,
     )
 
 

@@ -18,6 +18,7 @@ class ExecutorSettings(ServiceSettings):
     concurrency: int = Field(default=16, ge=1, le=1000)  # model calls at once
     most_runs: int = Field(default=256, ge=1, le=10_000)  # runs owned at once
     node_timeout_s: float = Field(default=300, gt=0, le=86_400)
+    tools: str = "all"  # that agents are offered: all, none, or names by comma
     tool_rounds: int = Field(default=8, ge=0, le=100)  # how often an attempt may go back to its model with results
     weather_probe_s: float = Field(default=10, gt=0, le=3600)  # between looks whether a provider that is out is back
     weather_first_rest_s: float = Field(default=1, gt=0, le=3600)  # when it says "too many" and not until when; doubles

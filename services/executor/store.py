@@ -19,10 +19,9 @@ from contracts.executor import (
     NodeDetail,
     Run,
     RunSummary,
-    Usage,
 )
 from contracts.sidecar_requests import ListSidecars, SidecarDocument
-from services.executor.domain.facts import money
+from services.executor.domain.facts import SPENT, Spend, known
 
 CONTROL = """wanted, control_asked_at, control_by, control_mode, control_effective_at,
     case when control_asked_at is not null and control_effective_at is null and wanted <> 'run'
@@ -32,9 +31,10 @@ HELD = """(n.verdict->>'effect' = 'hold' or 'verdict' = any (n.pause_reasons))
     and n.status in ('paused', 'completed', 'reviewing')"""
 NEEDS_A_PERSON = f"""(status <> 'canceled' and exists (select from nodes n where n.run_id = runs.id and {HELD}))"""
 RUN = f"""id, company_id, project_id, task_id, plan_id, title, status, pause_reasons, gate, dry_run, error,
-    request_id, meta, created_at, started_at, ended_at, reuses_run_id, {NEEDS_A_PERSON} as needs_attention, {CONTROL}"""
-NODE = """id, run_id, key, title, status, role, spec->>'agent_id' as agent_id, checksum, deps, attempt, error, model,
-    prompt_tokens, completion_tokens, requests, cost_usd, left(output, 2000) as output_preview, output_size, due_at,
+    request_id, meta, created_at, started_at, ended_at, reuses_run_id, activation,
+    {NEEDS_A_PERSON} as needs_attention, {CONTROL}"""
+NODE = f"""id, run_id, key, title, status, role, spec->>'agent_id' as agent_id, checksum, deps, attempt, error, model,
+    {", ".join(SPENT)}, left(output, 2000) as output_preview, output_size, due_at,
     started_at, ended_at, created_at, updated_at, pause_reasons, reused_from, verdict,
     coalesce(duration_ms, (extract(epoch from ended_at - started_at) * 1000)::int) as duration_ms"""
 
@@ -81,7 +81,8 @@ class RunStore:
                       sum(completion_tokens)::bigint as llm_completion_tokens,
                       sum(prompt_tokens + completion_tokens)::bigint as llm_total_tokens,
                       sum(requests)::bigint as llm_request_count,
-                      case when bool_or(cost_usd is null) then null else sum(cost_usd) end as cost,
+                      sum(cost_usd) as cost, sum(estimated_calls)::int as estimated_calls,
+                      sum(unpriced_calls)::int as unpriced_calls,
                       latency.average as llm_avg_latency_ms, latency.p95 as llm_p95_latency_ms,
                       (extract(epoch from coalesce($3, clock_timestamp()) - $2::timestamptz) * 1000)::bigint
                           as duration_ms
@@ -93,7 +94,9 @@ class RunStore:
             run.id, run.started_at, run.ended_at,
         )  # fmt: skip
         assert row is not None, "every run has nodes"
-        return RunSummary(**{k: v for k, v in row.items() if k != "cost"}, cost_usd=money(row["cost"]))
+        return RunSummary(
+            **{k: v for k, v in row.items() if k != "cost"}, cost_usd=known(row["cost"], row["unpriced_calls"])
+        )
 
     async def nodes(self, connection: Connection, run_id: UUID) -> list[Node]:
         rows = await connection.fetch(f"select {NODE} from nodes where run_id = $1 order by position", run_id)
@@ -186,14 +189,8 @@ def _run(row: asyncpg.Record) -> Run:
 
 
 def _node(row: asyncpg.Record) -> dict[str, Any]:
-    spent = Usage(
-        prompt_tokens=row["prompt_tokens"],
-        completion_tokens=row["completion_tokens"],
-        requests=row["requests"],
-        cost_usd=money(row["cost_usd"]),
-    )
-    hidden = ("prompt_tokens", "completion_tokens", "requests", "cost_usd", "output", "output_ref")
-    return {**{k: v for k, v in row.items() if k not in hidden}, "usage": spent}
+    hidden = (*SPENT, "output", "output_ref")
+    return {**{k: v for k, v in row.items() if k not in hidden}, "usage": Spend.of(row).usage()}
 
 
 def ordering(wanted: str | None, allowed: dict[str, str], default: str) -> str:

@@ -14,9 +14,11 @@ from chassis.postgres import Connection
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from chassis.testing.fake_openai import FakeOpenAI
+from contracts.executor import RunStatus
 from services.executor.engine import store
 from services.executor.engine.at_once import store as at_once
 from services.executor.engine.at_once.clock import Clock
+from services.executor.engine.owner import LARGEST_BITE
 from services.executor.engine.store import Fence
 from services.executor.engine.turn import Turn
 from services.executor.steering.store import lock_run
@@ -41,6 +43,109 @@ async def test_the_clock_goes_on_from_what_the_database_said_and_counts_the_next
     assert NOW <= first.now <= second.now
     monkeypatch.setattr("services.executor.engine.at_once.clock.TRUSTED", -1.0)
     assert clock.expected() is None, "what was said long ago is not reckoned with"
+
+
+def test_a_beat_tells_the_clock_nothing_that_a_turn_has_overtaken() -> None:
+    async def told() -> None:
+        clock = Clock()
+        clock.heard(Fence(NOW, 3))
+        clock.told(Fence(NOW, 7))
+        clock.heard(Fence(NOW, 6))
+        found = clock.expected()
+        assert found is not None
+        assert found.turn == 8
+
+    asyncio.run(told())
+
+
+async def test_whoever_commits_a_start_claims_the_run_and_begins_it_in_one_statement(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh: list[UUID] = []
+
+    async def noted(*values: Any) -> Any:
+        fresh.extend(run_id for run_id, _ in values[-1])
+        return await save(*values)
+
+    save = at_once.save
+    monkeypatch.setattr(at_once, "save", noted)
+    async with world.executor() as chassis:
+        await eventually(lambda: not engine_of(chassis).owner.wants_more)
+        run_id = await world.start(noop("a"), noop("b", "a"))
+        await world.until(run_id)
+    assert fresh == [run_id]
+    (row,) = await world.rows("select epoch, owner, wake_at from runs where id = $1", run_id)
+    assert tuple(row) == (1, None, None)
+
+
+async def test_a_run_that_got_an_order_right_after_its_start_is_read_before_it_begins(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes: list[bool] = []
+    save = at_once.save
+
+    async def once_canceled(*values: Any) -> Any:
+        for run_id, _ in values[-1]:
+            await world.order(run_id, "cancel")
+        saved = await save(*values)
+        outcomes.append(saved is not None)
+        return saved
+
+    monkeypatch.setattr(at_once, "save", once_canceled)
+    async with world.executor() as chassis:
+        await eventually(lambda: not engine_of(chassis).owner.wants_more)
+        run_id = await world.start(noop("a"))
+        ended = await world.until(run_id)
+        assert ended.run.status is RunStatus.CANCELED
+    assert outcomes[0] is False
+    assert await world.rows("select from attempts where run_id = $1", run_id) == []
+
+
+async def test_a_run_is_claimed_by_a_statement_that_had_to_wait_for_a_beat(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes: list[bool] = []
+    save = at_once.save
+
+    async def noted(*values: Any) -> Any:
+        saved = await save(*values)
+        outcomes.append(saved is not None)
+        return saved
+
+    async with world.executor(lease_s=20) as chassis:
+        await eventually(lambda: not engine_of(chassis).owner.wants_more)
+        monkeypatch.setattr(at_once, "save", noted)
+        async with chassis.pool.acquire() as beat, beat.transaction():
+            await beat.execute("update workers set lease_until = lease_until + interval '1 second'")
+            run_id = await world.start(noop("a"))
+            await eventually(lambda: waits_for_a_lock(chassis))
+        await world.until(run_id)
+    assert outcomes[0] is True
+
+
+async def test_a_claim_leaves_runs_for_others_and_goes_on_while_there_are_any(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bites: list[int] = []
+    claim = store.claim_runs
+
+    async def noted(*values: Any) -> Any:
+        bites.append(len(rows := await claim(*values)))
+        return rows
+
+    async with world.executor(poll_s=60, concurrency=256) as chassis:
+        engine_of(chassis).owner.draining = True
+        run_ids = [await world.start(noop("a")) for _ in range(LARGEST_BITE + 8)]
+        monkeypatch.setattr(store, "claim_runs", noted)
+        engine_of(chassis).owner.draining = False
+        engine_of(chassis)._inbox.look_around()
+        await world.ended(run_ids)
+    assert bites[:2] == [LARGEST_BITE, 8]
+
+
+async def test_who_may_hold_one_run_at_a_time_takes_one_after_the_other(world: World) -> None:
+    async with world.executor(poll_s=60, most_runs=1):
+        await world.ended([await world.start(noop("a"), noop("b", "a")) for _ in range(5)])
 
 
 async def test_a_run_that_its_executor_does_not_take_is_taken_by_another_at_once(world: World) -> None:

@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 
 from chassis.postgres import Pool
 from chassis.service import Chassis
-from contracts.budgets import Scope
+from contracts.scope import Scope
+from services.executor.domain.budget import Account
 from services.executor.spending import store
+from services.executor.spending.beginning import store as beginning
 from services.executor.spending.till import Call, Short, reserve
 from tests.executor.conftest import World
 
@@ -38,7 +40,12 @@ class Ledger:
     open: list[tuple[UUID, Decimal, list[list[Decimal]]]] = field(default_factory=list)
 
     def set(self, which: int, limit: Decimal) -> None:
-        self.budgets.setdefault(which, [limit, Decimal(0), Decimal(0)])[0] = limit
+        """A new one bears the calls that are under way."""
+        if which not in self.budgets:
+            self.budgets[which] = [limit, Decimal(0), sum((amount for _, amount, _ in self.open), Decimal(0))]
+            for _, _, held in self.open:
+                held.append(self.budgets[which])
+        self.budgets[which][0] = limit
 
     def bears(self, amount: Decimal) -> bool:
         return all(spent + reserved + amount <= limit for limit, spent, reserved in self.budgets.values())
@@ -74,7 +81,7 @@ async def test_the_database_keeps_the_same_account_as_a_pencil(
     for what, which, amount in operations:
         match what:
             case "set" if amount is not None:
-                await store.set_limit(pool, "default", ACCOUNTS[which], amount, None)
+                await _set(pool, ACCOUNTS[which], amount)
                 pencil.set(which, amount)
             case "reserve" if amount is not None:
                 await _reserve(pool, pencil, amount)
@@ -87,6 +94,12 @@ async def test_the_database_keeps_the_same_account_as_a_pencil(
                 await store.remove(pool, "default", ACCOUNTS[which])
                 pencil.budgets.pop(which, None)
         assert await _kept(pool) == pencil.budgets
+
+
+async def _set(pool: Pool, account: Account, limit: Decimal) -> None:
+    terms = ("default", account, limit, None)
+    async with pool.acquire() as connection, connection.transaction():
+        assert await store.set_limit(connection, *terms) or await beginning.begin(connection, *terms)
 
 
 async def _reserve(pool: Pool, pencil: Ledger, amount: Decimal) -> None:

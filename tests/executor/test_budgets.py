@@ -17,20 +17,11 @@ from chassis.context import Context
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from chassis.testing.fake_openai import FakeOpenAI
-from contracts.budgets import (
-    Budget,
-    ListBudgets,
-    Payer,
-    RemoveBudget,
-    ReserveSpend,
-    Scope,
-    SetBudget,
-    SettleSpend,
-    Shortage,
-)
+from contracts.budgets import Budget, ListBudgets, Payer, RemoveBudget, ReserveSpend, SetBudget, SettleSpend, Shortage
 from contracts.errors import Code
 from contracts.executor import NodeStatus, RunStatus
 from contracts.run_control import ExplainWaiting, Waiting
+from contracts.scope import Scope
 from services.executor.domain.budget import Account
 from services.executor.spending.purses import Attempt, Purses
 from services.executor.spending.till import Call, Caller, Short, Till
@@ -355,6 +346,10 @@ async def test_a_call_that_is_cut_off_is_charged_in_full_and_one_that_was_refuse
         return await money_of(live) == (1, 0)
 
     await eventually(charged)
+    told = (await live.run(run_id)).summary
+    assert (told.cost_usd, told.estimated_calls, told.unpriced_calls) == ("1", 1, 0), (
+        "the run says what its budget says"
+    )
 
 
 async def test_what_a_killed_executor_had_reserved_is_charged_in_full_and_once(
@@ -396,7 +391,7 @@ async def test_a_database_that_breaks_every_connection_fails_no_node_and_leaves_
 
 
 async def _nothing_is_reserved(world: World) -> bool:
-    return (await money_of(world))[1] == 0 and not await world.rows("select from reservations")
+    return (await money_of(world))[1] == 0 and not await world.rows("select from reservations where settled_at is null")
 
 
 async def test_who_has_no_budget_has_no_purse_and_reserves_nothing(priced: FakeOpenAI, world: World) -> None:

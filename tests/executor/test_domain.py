@@ -12,7 +12,7 @@ from hypothesis import given
 
 from contracts.errors import Rejection
 from contracts.executor import NodeStatus, RunAction, RunNode, RunStatus
-from contracts.run_facts import NodeRetried, RunFailed
+from contracts.run_facts import NodeRetried, RunControlLapsed, RunFailed
 from services.executor.domain.advance import MAKES, advance
 from services.executor.domain.diagram import chapters
 from services.executor.domain.facts import (
@@ -197,10 +197,13 @@ def test_a_node_that_is_turned_away_again_and_again_where_others_are_served_is_t
 # money, graphs, prompts, the law
 
 
-def test_an_unknown_price_makes_the_sum_unknown() -> None:
-    known, unknown = Spend(1, 2, 1, Decimal("0.10")), Spend(1, 2, 1, None)
+def test_an_unknown_price_is_counted_beside_what_is_known_and_is_never_nothing() -> None:
+    known, unknown = Spend(1, 2, 1, Decimal("0.10")), Spend(1, 2, 1, unpriced=1)
     assert (known + known).cost == Decimal("0.20")
-    assert (known + unknown).cost is None
+    both = (known + unknown + Spend(1, 2, 1, Decimal("0.30"), estimated=1)).usage()
+    assert (both.cost_usd, both.estimated_calls, both.unpriced_calls) == ("0.4", 1, 1)
+    assert (unknown.usage().cost_usd, unknown.usage().unpriced_calls) == (None, 1)
+    assert Spend(1, 2, 1).usage().cost_usd == "0"
     assert (money(Decimal("0.20")), money(Decimal(0)), money(Decimal("1E+2")), money(None)) == ("0.2", "0", "100", None)
 
 
@@ -262,3 +265,24 @@ def test_the_diagram_shows_every_legal_move() -> None:
     for legal in (RUN_LEGAL, NODE_LEGAL):
         for state, targets in legal.items():
             assert all(f"    {state} --> {target}\n" in chart for target in targets)
+
+
+# orders to a run that it has outrun
+
+
+@pytest.mark.parametrize(
+    "action", [RunAction.PAUSE, RunAction.RESUME, RunAction.CANCEL, RunAction.SKIP_FAILED_AND_RESUME]
+)
+def test_an_order_to_a_run_that_has_ended_changes_nothing_and_leaves_a_trace(action: RunAction) -> None:
+    run = after(started(a_run({"a": ()})), Succeeded("a", 1))
+    step = advance(run, Asked(action, by="Ada"), NOW)
+    assert step.run == run
+    [told] = step.messages
+    assert isinstance(told, RunControlLapsed)
+    assert (told.action, told.status, told.by) == (action, RunStatus.COMPLETED, "Ada")
+    assert told.reason == "the run is completed by now"
+
+
+def test_a_cancel_that_is_repeated_has_not_come_too_late() -> None:
+    run = after(started(a_run()), Asked(RunAction.CANCEL))
+    assert advance(run, Asked(RunAction.CANCEL), NOW).messages == []

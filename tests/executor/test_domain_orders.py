@@ -386,8 +386,8 @@ def test_an_order_to_skip_tells_it_once() -> None:
 
 
 def test_what_a_call_took_that_was_cut_off_is_added_to_the_run() -> None:
-    run = after(started(a_run()), PAUSE_NOW, Spent(Spend(10, 5, 1, None)))
-    assert (run.spend.tokens, run.spend.requests, run.spend.cost) == (15, 1, None)
+    run = after(started(a_run()), PAUSE_NOW, Spent(Spend(10, 5, 1, unpriced=1)))
+    assert (run.spend.tokens, run.spend.requests, run.spend.unpriced) == (15, 1, 1)
 
 
 # taking results over

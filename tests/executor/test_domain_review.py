@@ -23,7 +23,7 @@ from services.executor.domain.advance import advance
 from services.executor.domain.comparing import compared
 from services.executor.domain.control import NodeStanding, Standing, judge_rerun
 from services.executor.domain.facts import Claimed, Judged, Rerun, Started, Steered, Succeeded, TimeIsUp
-from services.executor.domain.prompt import user_prompt
+from services.executor.domain.prompt import Delivered, user_prompt
 from services.executor.domain.run import ReviewRules, Run, Step, has_result, is_held, startable
 from services.executor.domain.status import RUN_FINAL
 from tests.executor.building import NOW, a_run, after, started
@@ -299,6 +299,21 @@ def test_a_verdict_that_comes_after_the_deadline_still_counts(policy: OverduePol
     assert run.nodes["a"].status is (NodeStatus.PAUSED if accepted else NodeStatus.COMPLETED)
 
 
+@pytest.mark.parametrize("policy", list(OverduePolicy))
+def test_a_run_loses_no_time_while_all_that_is_left_of_it_waits_for_verdicts(policy: OverduePolicy) -> None:
+    rules = ReviewRules(timedelta(minutes=30), policy)
+    run = after(started(a_run(timeout=60, gate=Gate.GATE, review=rules)), Succeeded("a", 1), now=NOW)
+    assert (run.deadline, run.time_left) == (None, timedelta(seconds=60))
+    run = after(run, TimeIsUp(), now=NOW + timedelta(minutes=29))
+    assert run.status is RunStatus.RUNNING, "that reviews are slow is no fault of the run's"
+    late = NOW + timedelta(minutes=31)
+    run = after(run, TimeIsUp(), now=late)
+    if policy is OverduePolicy.CLOSED:
+        assert (run.nodes["a"].status, run.deadline) == (NodeStatus.PAUSED, None)
+        run = after(run, verdict(run, "a", Effect.RELEASE), now=late)
+    assert run.deadline == late + timedelta(seconds=60), "b and c may start"
+
+
 # what an attempt is told, and how attempts are compared
 
 
@@ -311,6 +326,19 @@ def test_a_critique_reaches_the_prompt_as_material_that_cannot_close_its_fence()
     assert "wrong with attempt 3" in prompt
     assert prompt.endswith("## What a person asks of this attempt\nName two.")
     assert "attempt" not in user_prompt("t", RunNode(key="a", title="A"), [], Guidance(of_attempt=3))
+
+
+def test_what_the_attempt_before_delivered_is_told_with_its_beginning_and_its_end() -> None:
+    told, node = Guidance(instructions="Shorter.", of_attempt=1), RunNode(key="a", title="A")
+    text = "b" * 9_000 + "m" * 9_000 + "e" * 9_000
+    whole = user_prompt("t", node, [], told, Delivered(1, text, len(text), "f" * 64))
+    assert f"<data {'f' * 16}>\n{'b' * 8_000}\n[cut: 15,000 characters]\n{'e' * 4_000}\n</data {'f' * 16}>" in whole
+    opening = user_prompt("t", node, [], told, Delivered(1, text[:16_000], 300_000, "f" * 64))
+    assert f"\n</data {'f' * 16}>\n[cut: the first 12,000 of 300,000 bytes]" in opening
+    assert "e" * 4_000 not in opening
+    short = user_prompt("t", node, [], told, Delivered(1, "ä short one", 12, "f" * 64))
+    assert f"<data {'f' * 16}>\nä short one\n</data" in short
+    assert "cut" not in short
 
 
 def an_attempt(number: int, output: str | None) -> Attempt:

@@ -12,7 +12,8 @@ from hypothesis import given
 from contracts.budgets import Shortage
 from contracts.executor import NodeStatus, RunStatus, Wanted
 from contracts.run_control import Waiting, WaitReason
-from services.executor.domain.scene import Order, Scene, SceneNode, Weather, Worker
+from contracts.verdict import Decision, Effect, Source, Verdict
+from services.executor.domain.scene import DeadOrder, Order, Scene, SceneNode, Weather, Worker
 from services.executor.domain.status import NODE_FINAL, RUN_FINAL
 from services.executor.domain.waiting import explained
 from tests.executor.building import NOW
@@ -132,6 +133,42 @@ def test_a_worker_whose_lease_is_over_holds_nothing() -> None:
 @pytest.mark.parametrize("status", sorted(RUN_FINAL))
 def test_a_run_that_is_over_waits_for_nothing(status: RunStatus) -> None:
     assert explained(scene(node("a", "failed"), node("b", "queued", "a"), status=status, owner=None)).items == []
+
+
+def a_verdict(**fields: object) -> Verdict:
+    said = {"effect": Effect.HOLD, "decision": Decision.REJECT, "critical": True, "source": Source.HUMAN}
+    about = {"feedback_id": uuid4(), "attempt": 1, "version": 1, "reviewer": "Ada", "critique": "no\nsource", "at": NOW}
+    return Verdict.model_validate(said | about | {"score": 45, "threshold": 60} | fields)
+
+
+@pytest.mark.parametrize("status", ["completed", "failed"])
+def test_a_run_that_is_over_waits_for_people_where_a_verdict_found_a_result_wanting(status: str) -> None:
+    nodes = [node("a", "completed", verdict=a_verdict()), node("b", "completed", "a"), node("c", "failed")]
+    item = only(scene(*nodes, status=RunStatus(status), owner=None))
+    assert (item.key, item.reason, item.by) == ("a", WaitReason.VERDICT, "Ada")
+    assert item.detail == "its result counts, and waits for a person: Ada gave it a score of 45 < 60: no source"
+    assert item.release == f"fluidcrew review accept|rerun {nodes[0].id}"
+    canceled = scene(*nodes, status=RunStatus.CANCELED, owner=None)
+    assert explained(canceled).items == []
+
+
+def test_a_verdict_that_does_not_hold_a_result_is_nothing_to_wait_for() -> None:
+    fine = a_verdict(effect=Effect.NOTE, score=70)
+    assert explained(scene(node("a", "completed", verdict=fine), status=RunStatus.COMPLETED, owner=None)).items == []
+    held = node("a", "paused", pause_reasons=["verdict"], verdict=a_verdict(score=70, source=Source.AUTO))
+    assert "a review gave it a score of 70: no source" in only(scene(held)).detail, "code was sure of it"
+
+
+def test_an_order_that_was_set_aside_says_why_and_how_it_is_given_again() -> None:
+    orders = [Order("skip", "a", NOW, "Ada"), Order("verdict", "a", NOW, None), Order("cancel", None, NOW, None)]
+    dead = [DeadOrder(uuid4(), order, "KeyError: 'a'", SOON) for order in orders]
+    skip, verdict, cancel, _ = explained(scene(node("a"), dead=dead)).items
+    end = "at 12:00:00 UTC, could not be carried out and is set aside: KeyError: 'a'"
+    assert skip.detail == f"skip of a was ordered by Ada {end}"
+    assert verdict.detail == f"a verdict on a came {end}"
+    assert cancel.detail == f"cancel was ordered {end}"
+    assert (skip.reason, skip.by) == (WaitReason.ORDER, "Ada")
+    assert f"fluidcrew dlq replay {dead[0].letter}" in skip.release
 
 
 @st.composite

@@ -108,10 +108,23 @@ async def test_a_paused_node_needs_a_reason(db: asyncpg.Connection) -> None:
         )
 
 
+@pytest.mark.parametrize(("status", "ended"), [("done", "null"), ("running", NOW), ("completed", "null")])
+async def test_a_node_stands_somewhere_known_and_has_ended_when_it_is_there(
+    db: asyncpg.Connection, status: str, ended: str
+) -> None:
+    run_id = await add_run(db)
+    with pytest.raises(asyncpg.CheckViolationError, match="node_ended_when_final"):
+        await db.execute(
+            f"""insert into nodes (id, run_id, company_id, key, position, title, spec, deps, status, ended_at)
+                values ($1, $2, 'default', 'a', 1, 't', '{{}}', '{{}}', $3, {ended})""",
+            uuid4(), run_id, status,
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "constraint"),
     [
-        ("status = 'done'", "run_status_is_known"),
+        ("status = 'done'", "run_ended_when_final"),
         ("wanted = 'everything'", "run_wish_is_known"),
         (f"ended_at = {NOW}", "run_ended_when_final"),
         ("status = 'paused', pause_reasons = '{}'", "paused_run_has_a_reason"),

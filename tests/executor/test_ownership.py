@@ -23,13 +23,13 @@ from chassis.testing.outbox_table import UNPUBLISHED
 from contracts.executor import NodeStatus, RunStatus
 from deploy.local.environment import CHECKOUT
 from services.executor.domain.facts import Succeeded
-from services.executor.engine import store
+from services.executor.engine import committer, store
 from services.executor.engine.at_once import store as at_once
 from services.executor.engine.claims import rebuilt
-from services.executor.engine.committer import Committer
 from services.executor.engine.engine import Engine
 from services.executor.engine.inbox import Report
 from services.executor.engine.turn import Turn
+from services.executor.engine.writing import write
 from tests.executor.conftest import QUICK, World, agent, noop
 
 CHAIN = [agent("n0"), *[agent(f"n{i}", f"n{i - 1}") for i in range(1, 6)]]
@@ -261,19 +261,18 @@ async def test_a_connection_that_breaks_in_the_commit_neither_loses_nor_doubles_
     world: World, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """The commit arrives or does not, and the committer is not told which: it asks the database."""
-    monkeypatch.setattr("services.executor.engine.committer.is_plain", lambda batch: False)
+    monkeypatch.setattr("services.executor.engine.at_once.prepared.is_plain", lambda batch: False)
     broken: list[int] = []
-    original = Committer._write
 
-    async def write_then_break(self: Committer, connection: Any, turn: Turn) -> None:
-        await original(self, connection, turn)
+    async def write_then_break(connection: Any, worker: UUID, turn: Turn) -> None:
+        await write(connection, worker, turn)
         if any(c.run.status is RunStatus.COMPLETED for c in turn.changes.values()) and not broken:
             broken.append(turn.number)
             if when == "after":
                 await connection.execute("commit")
             connection.terminate()
 
-    monkeypatch.setattr(Committer, "_write", write_then_break)
+    monkeypatch.setattr(committer, "write", write_then_break)
     async with world.executor() as chassis:
         run_id = await world.start(noop("a"), noop("b", "a"))
         await eventually(lambda: broken and not engine_of(chassis).owner.held, what="the committer made up its mind")
@@ -298,9 +297,10 @@ async def test_a_connection_that_breaks_in_a_turn_of_one_statement_neither_loses
         raise ConnectionResetError("in the middle of the commit")
 
     monkeypatch.setattr(at_once, "save", save_and_break)
-    async with world.executor() as chassis:
+    async with world.executor():
         run_id = await world.start(noop("a"), noop("b", "a"))
-        await eventually(lambda: broken and not engine_of(chassis).owner.held, what="the committer made up its mind")
+        await world.until(run_id)
+        assert broken
         facts = await world.facts(run_id)
         await eventually(lambda: _all_published(world), what="also what only the sweeper knows of")
     assert Counter(facts) == OF_TWO_NODES

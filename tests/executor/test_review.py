@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,15 +13,14 @@ from chassis.testing.fake_openai import FakeOpenAI
 from contracts.errors import Code
 from contracts.executor import ControlMode, NodeStatus, RunStatus, Usage
 from contracts.review import BookReview, GetReviewCase, ListAttempts, ListHeld
-from contracts.run_control import ControlNode, ExplainWaiting, NodeAction, WaitReason
-from contracts.verdict import Decision, Effect, Source, Verdict
-from services.executor.domain.facts import Judged
+from contracts.run_control import ControlNode, ExplainWaiting, GetRuntime, NodeAction, WaitReason
+from contracts.verdict import Effect, Source
 from services.executor.reconciling.reconciler import Reconciler
 from services.executor.steering.store import leave
 from tests.executor.conftest import World, agent, noop, refusal
 from tests.executor.test_ownership import a_process, workers
 from tests.executor.test_steering import steer
-from tests.executor.verdicts import Judge, judging
+from tests.executor.verdicts import Judge, judging, noted
 
 REVIEWING, PAUSED, COMPLETED = NodeStatus.REVIEWING, NodeStatus.PAUSED, NodeStatus.COMPLETED
 HUMAN = {"source": Source.HUMAN, "reviewer": "Ada"}
@@ -303,15 +301,41 @@ async def test_a_reviewer_gets_its_case_and_books_what_it_took(model: FakeOpenAI
     assert (await live.ask(book.model_copy(update={"command_id": uuid4(), "node_id": free}))).call == 1
     nodes = await live.nodes(run_id)
     assert nodes["a"].usage.prompt_tokens == before.prompt_tokens + 10
-    assert nodes["a"].usage.cost_usd is None, "what the author took has no known price"
+    took = nodes["a"].usage
+    assert (took.cost_usd, took.unpriced_calls) == ("0.25", 1), "what the author took has no known price"
     assert (nodes["free"].usage.cost_usd, nodes["free"].usage.requests) == ("0.25", 1)
     await judge.give(run_id, "a", Effect.RELEASE)
     detail = await live.until(run_id, RunStatus.COMPLETED)
     told = await live.fact(run_id, "executor.run.completed")
-    assert (told["cost_usd"], told["tokens"]) == (detail.summary.cost_usd, detail.summary.llm_total_tokens)
+    for name in ("cost_usd", "unpriced_calls", "estimated_calls"):
+        assert told[name] == getattr(detail.summary, name)
+    assert told["tokens"] == detail.summary.llm_total_tokens
     for wrong in ({"run_id": uuid4()}, {"attempt": 9}):
         refused = await refusal(live.ask(GetReviewCase(node_id=case.node_id, **wrong)))
         assert refused.failure.code is Code.NOT_FOUND
+
+
+async def test_a_reviewer_that_does_not_know_what_it_took_leaves_the_costs_of_the_run_a_number(
+    model: FakeOpenAI, live: World, judge: Judge
+) -> None:
+    """Its call ended by its timeout, and nobody will ever say what that came to; or it comes later, and is booked once."""
+    run_id = await live.start(noop("a"), agent("b", say="until-released say:x"), gate="gate")
+    a = (await judge.until(run_id, "a", COMPLETED)).id
+    for usage in (
+        Usage(prompt_tokens=10, requests=1, cost_usd="0.5"),
+        Usage(prompt_tokens=10, requests=1, cost_usd=None, unpriced_calls=1),
+        Usage(prompt_tokens=10, requests=1, cost_usd=None),  # as an older reviewer says it
+        Usage(prompt_tokens=10, requests=1, cost_usd="0.25", estimated_calls=1),
+    ):
+        book = BookReview(command_id=uuid4(), node_id=a, attempt=0, usage=usage, sidecar={"v": 1})
+        await asyncio.gather(*(live.ask(book) for _ in range(2)), return_exceptions=True)
+        await live.ask(book)
+    took = (await live.nodes(run_id))["a"].usage
+    assert (took.cost_usd, took.requests, took.estimated_calls, took.unpriced_calls) == ("0.75", 4, 1, 2)
+    summary = (await live.run(run_id)).summary
+    assert (summary.cost_usd, summary.estimated_calls, summary.unpriced_calls) == ("0.75", 1, 2)
+    runtime = await live.ask(GetRuntime(run_id=run_id))
+    assert (runtime.cost_usd, runtime.estimated_calls, runtime.unpriced_calls) == ("0.75", 1, 2)
 
 
 async def test_what_stands_on_a_held_result_is_not_taken_for_slept_over(
@@ -363,7 +387,7 @@ async def test_a_run_that_is_over_is_given_away_however_many_verdicts_come_at_on
         await world.until(run, RunStatus.COMPLETED)
         async with chassis.pool.acquire() as verdicts, verdicts.transaction():
             for key in ("a", "b"):
-                await leave(verdicts, run, _noted(key))
+                await leave(verdicts, run, noted(key))
 
         async def heard_and_free() -> bool:
             waits = "exists (select from signals where run_id = runs.id)"
@@ -373,10 +397,18 @@ async def test_a_run_that_is_over_is_given_away_however_many_verdicts_come_at_on
         await eventually(heard_and_free)
 
 
-def _noted(key: str) -> Judged:
-    about: dict[str, Any] = {"feedback_id": uuid4(), "attempt": 1, "version": 1, "effect": Effect.NOTE}
-    said = {"decision": Decision.ACCEPT, "critical": False, "score": 80, "source": Source.AUTO, "reviewer": None}
-    return Judged(key, Verdict(**about, **said, critique=None, at=datetime.now(UTC)))
+async def test_the_word_of_a_person_that_came_with_the_order_is_told_though_their_verdict_is_still_on_its_way(
+    model: FakeOpenAI, live: World, judge: Judge
+) -> None:
+    run_id = await live.start(agent("a", say="say:one"), gate="gate")
+    await judge.until(run_id, "a", REVIEWING, attempt=1)
+    await judge.rerun(run_id, "a", instructions="Name one.", critique={"of_attempt": 1, "text": "Not one is named."})
+    await judge.until(run_id, "a", REVIEWING, attempt=2)
+    assert "Not one is named." in model.calls[-1].user
+    assert "Name one." in model.calls[-1].user
+    await judge.rerun(run_id, "a", critique={"of_attempt": 1, "text": "It is about another attempt."})
+    await judge.until(run_id, "a", REVIEWING, attempt=3)
+    assert "about another attempt" not in model.calls[-1].user
 
 
 async def test_the_critique_is_told_until_an_attempt_has_succeeded_with_it(world: World, model: FakeOpenAI) -> None:

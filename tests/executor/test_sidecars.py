@@ -86,7 +86,7 @@ async def test_an_invalid_sidecar_is_recorded_and_counted_and_costs_no_result(
     assert detail.run.status is RunStatus.COMPLETED
     assert len(model.calls) == 1, "what is paid for is not bought again"
     (found,) = (await live.ask(ListSidecars(run_id=run_id))).items
-    assert found.document["metadata"]["invalid"] == ["$.version: Input should be '1.0'"]
+    assert found.document["metadata"]["invalid"] == ["$.version: must be 1.0, or a later 1.x"]
     assert INVALID._value.get() == counted + 1
 
 

@@ -270,7 +270,7 @@ async def test_a_node_all_alone_before_a_provider_that_stays_out_fails_with_its_
 
 async def test_a_model_that_was_at_work_when_its_time_was_over_is_well(model: FakeOpenAI, world: World) -> None:
     async with world.executor(**SHORT):
-        run_id = await world.start(*(agent(f"n{i}", say="stall:2", timeout_s=0.3, max_attempts=1) for i in range(4)))
+        run_id = await world.start(*(agent(f"n{i}", say="stall:5", timeout_s=1.0, max_attempts=1) for i in range(4)))
         assert (await world.until(run_id)).run.status is RunStatus.FAILED
         assert await told(world, "provider.opened") == 0
 

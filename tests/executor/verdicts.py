@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,11 +15,19 @@ from contracts.envelope import Envelope
 from contracts.executor import Node, NodeStatus
 from contracts.feedback import VerdictGiven
 from contracts.review import GetReviewCase, NodeRerun, RerunNode, ReviewCase
-from contracts.verdict import Decision, Effect, Source
+from contracts.verdict import Decision, Effect, Source, Verdict
+from services.executor.domain.facts import Judged
 from tests.executor.conftest import World
 
 SCORES = {Effect.RELEASE: 90, Effect.NOTE: 70, Effect.REVISE: 50, Effect.HOLD: 30}
 DECISIONS = {Effect.RELEASE: Decision.ACCEPT, Effect.NOTE: Decision.ACCEPT, Effect.REVISE: Decision.REVISE}
+
+
+def noted(key: str) -> Judged:
+    """A verdict that is only shown, as it is left for the owner of the run."""
+    about: dict[str, Any] = {"feedback_id": uuid4(), "attempt": 1, "version": 1, "effect": Effect.NOTE}
+    said = {"decision": Decision.ACCEPT, "critical": False, "score": 80, "source": Source.AUTO, "reviewer": None}
+    return Judged(key, Verdict(**about, **said, critique=None, at=datetime.now(UTC)))
 
 
 class Judge:

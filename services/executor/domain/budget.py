@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from contracts.budgets import Scope, Shortage
+from contracts.budgets import Shortage
+from contracts.scope import Scope
 
 BUDGET = "budget"  # the reason to be paused
 

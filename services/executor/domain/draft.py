@@ -132,7 +132,8 @@ class Draft:
 
     def tell_run(self, fact: Callable[..., RunFact], **body: Any) -> None:
         run = self.run
-        self.messages.append(fact(company=run.company, run_id=run.id, task_id=run.task_id, title=run.title, **body))
+        about = {"run_id": run.id, "task_id": run.task_id, "title": run.title, "activation": run.activation}
+        self.messages.append(fact(company=run.company, **about, **body))
 
     def tell_node(self, fact: Callable[..., NodeFact], node: Node, attempt: int, **body: Any) -> None:
         about = {"run_id": self.run.id, "node_id": node.plan.id, "key": node.plan.key, "attempt": attempt}

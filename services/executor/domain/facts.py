@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from contracts.budgets import Shortage
 from contracts.executor import ControlMode, RunAction, Usage
@@ -15,22 +15,42 @@ from contracts.run_control import NodeAction
 from contracts.verdict import Verdict
 
 
+class Row(Protocol):
+    """What was read of a node or an attempt."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+#: the columns of nodes and attempts, in the order of the fields of a Spend
+SPENT = ("prompt_tokens", "completion_tokens", "requests", "cost_usd", "estimated_calls", "unpriced_calls")
+
+
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """Tokens, model calls and US dollars. `cost` is None as soon as one price is unknown."""
+    """Tokens, model calls and US dollars. Of `estimated` calls `cost` has the most that they can have cost; `unpriced` ones
+    are not in it."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     requests: int = 0
-    cost: Decimal | None = Decimal(0)
+    cost: Decimal = Decimal(0)
+    estimated: int = 0
+    unpriced: int = 0
+
+    @classmethod
+    def of(cls, row: Row) -> Spend:
+        """`cost_usd` is null where an executor of an older release has met a price that it did not know."""
+        prompt, completion, requests, cost, *counts = (row[column] for column in SPENT)
+        return cls(prompt, completion, requests, cost or Decimal(0), *counts)
 
     def __add__(self, other: Spend) -> Spend:
-        known = self.cost is not None and other.cost is not None
         return Spend(
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.requests + other.requests,
-            self.cost + other.cost if known else None,  # type: ignore[operator]
+            self.cost + other.cost,
+            self.estimated + other.estimated,
+            self.unpriced + other.unpriced,
         )
 
     @property
@@ -44,12 +64,19 @@ class Spend:
             prompt_tokens=self.prompt_tokens,
             completion_tokens=self.completion_tokens,
             requests=self.requests,
-            cost_usd=money(self.cost),
+            cost_usd=known(self.cost, self.unpriced),
+            estimated_calls=self.estimated,
+            unpriced_calls=self.unpriced,
         )
 
 
 NOTHING = Spend()
 NO_USAGE = Usage(cost_usd="0")
+
+
+def known(cost: Decimal | None, unpriced: int) -> str | None:
+    """None when nothing is known of it: that is not 0."""
+    return money(cost) if cost or not unpriced else None
 
 
 def money(cost: Decimal | None) -> str | None:
@@ -192,7 +219,8 @@ class Steered:
 @dataclass(frozen=True, slots=True)
 class Rerun:
     """Somebody's order for another attempt, which is told the critique in force and `instructions`. `prompt` replaces what
-    the node is told; None leaves it, and its model, as they are."""
+    the node is told; None leaves it, and its model, as they are. `critique` is a person's word on the attempt
+    `of_attempt`, whose verdict may still be on its way."""
 
     key: str
     instructions: str | None = None
@@ -201,6 +229,8 @@ class Rerun:
     llm_model: str | None = None
     keep_descendants: bool = False
     by: str | None = None
+    critique: str | None = None
+    of_attempt: int | None = None
 
     def replaces(self) -> list[str]:
         return [name for name in ("prompt", "llm_backend", "llm_model") if getattr(self, name) is not None]

@@ -8,7 +8,7 @@ from typing import assert_never
 from contracts.executor import ControlMode, NodeStatus, RunAction, RunStatus
 from contracts.review import Guidance
 from contracts.run_control import NodeAction
-from contracts.run_facts import NodeControlLapsed, NodeOverridden, NodeResumed
+from contracts.run_facts import NodeControlLapsed, NodeOverridden, NodeResumed, RunControlLapsed
 from services.executor.domain import node_moves, results, run_moves
 from services.executor.domain.budget import BUDGET
 from services.executor.domain.control import REOPENING
@@ -28,21 +28,31 @@ MAY_STILL: Mapping[NodeAction, frozenset[NodeStatus]] = {
     NodeAction.SKIP: SKIPPABLE,
     NodeAction.OVERRIDE: SKIPPABLE | ENDED | {NodeStatus.REVIEWING},
 }
+#: in which states nothing comes of an order to the run any more
+TOO_LATE: Mapping[RunAction, frozenset[RunStatus]] = {
+    RunAction.PAUSE: RUN_FINAL,
+    RunAction.RESUME: RUN_FINAL,
+    RunAction.CANCEL: RUN_FINAL,
+    RunAction.SKIP_FAILED_AND_RESUME: frozenset({RunStatus.COMPLETED, RunStatus.CANCELED}),
+}
 
 
 def obey(draft: Draft, order: Asked) -> None:
     status = draft.run.status
+    if status in TOO_LATE[order.action]:
+        if not (order.action is RunAction.CANCEL and status is RunStatus.CANCELED):
+            reason = f"the run is {status} by now"
+            draft.tell_run(RunControlLapsed, action=order.action, status=status, reason=reason, by=order.by)
+        return
     match order.action:
-        case RunAction.PAUSE if status not in RUN_FINAL:
+        case RunAction.PAUSE:
             _pause_run(draft, order.mode)
-        case RunAction.RESUME if status not in RUN_FINAL:
+        case RunAction.RESUME:
             run_moves.want_no_pause(draft)
-        case RunAction.CANCEL if status not in RUN_FINAL:
+        case RunAction.CANCEL:
             run_moves.cancel(draft)
-        case RunAction.SKIP_FAILED_AND_RESUME if status not in (RunStatus.COMPLETED, RunStatus.CANCELED):
+        case RunAction.SKIP_FAILED_AND_RESUME:
             _skip_failed(draft, order.by)
-        case RunAction.PAUSE | RunAction.RESUME | RunAction.CANCEL | RunAction.SKIP_FAILED_AND_RESUME:
-            pass
         case _:
             assert_never(order.action)
 
@@ -143,7 +153,9 @@ def run_again(draft: Draft, order: Rerun) -> None:
     if fields := order.replaces():
         draft.overridden.append(Overridden(node.plan, order.prompt, None, order.llm_backend, order.llm_model))
         draft.tell_node(NodeOverridden, node, node.attempt, fields=fields, by=order.by)
-    guidance = Guidance(instructions=order.instructions, of_attempt=node.attempt, by=order.by)
+    critique = order.critique if order.of_attempt == node.attempt else None
+    told = {"critique": critique, "instructions": order.instructions}
+    guidance = Guidance(**told, of_attempt=node.attempt, by=order.by)
     draft.guided.append(Guided(node.plan, node.attempt + 1, guidance, on_top=False))
     _start_over(draft, node, "a person asked for another attempt")
     if order.keep_descendants:

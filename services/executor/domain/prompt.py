@@ -15,6 +15,8 @@ from contracts.review import Guidance
 MOST_OF_ONE_RESULT = 12_000  # characters
 MOST_OF_ALL_RESULTS = 60_000
 
+OPENING_OF_WHAT_CAME_BEFORE = MOST_OF_ONE_RESULT * 2 // 3  # what is left of the room is for its end
+
 RULES = """\
 You work in a team: others do the other steps of the task, and build on what you deliver.
 Do the step you are given, in the language of the task, and answer with its result alone: no preamble, no questions back.
@@ -33,12 +35,29 @@ class EarlierResult:
     checksum: str
 
 
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What an earlier attempt at the same step brought; `text` may be only the opening of `size` bytes."""
+
+    attempt: int
+    text: str
+    size: int
+    checksum: str
+
+
 def system_prompt(node: RunNode) -> str:
     role = " ".join((node.role or "specialist").split())
     return f"You are the {role}.\n\n{RULES}"
 
 
-def user_prompt(task: str, node: RunNode, earlier: Sequence[EarlierResult], guidance: Guidance | None = None) -> str:
+def user_prompt(
+    task: str,
+    node: RunNode,
+    earlier: Sequence[EarlierResult],
+    guidance: Guidance | None = None,
+    before: Delivered | None = None,
+) -> str:
+    """`before` is what the guidance is about, if there is such a thing."""
     told = guidance or Guidance()
     sections = [
         ("Step", node.title),
@@ -51,6 +70,7 @@ def user_prompt(task: str, node: RunNode, earlier: Sequence[EarlierResult], guid
         ("Risks to avoid", _bullets(node.risks)),
         ("Assumptions", _bullets(node.assumptions)),
         ("Results of earlier steps", _results(earlier)),
+        (f"What attempt {before.attempt if before else 0} at this step delivered", _delivered(before)),
         (f"What a review found wrong with attempt {told.of_attempt} at this step", _critique(told.critique or "")),
         ("What a person asks of this attempt", told.instructions or ""),
     ]
@@ -75,6 +95,26 @@ def _critique(text: str) -> str:
         return ""
     mark = hashlib.sha256(text.encode()).hexdigest()[:16]
     return f"Deliver the step anew, without these faults.\n<data {mark}>\n{text[:MOST_OF_ONE_RESULT]}\n</data {mark}>"
+
+
+def _delivered(before: Delivered | None) -> str:
+    if before is None:
+        return ""
+    mark = before.checksum[:16]
+    body, cut = _excerpt(before)
+    return f"Keep what was right about it.\n<data {mark}>\n{body}\n</data {mark}>{cut}"
+
+
+def _excerpt(before: Delivered) -> tuple[str, str]:
+    """Its beginning and its end, when all of it is at hand; and what to say of the rest."""
+    text, size = before.text, before.size
+    is_whole = len(text.encode()) == size
+    if is_whole and len(text) > MOST_OF_ONE_RESULT:
+        left_out = len(text) - MOST_OF_ONE_RESULT
+        ending = text[OPENING_OF_WHAT_CAME_BEFORE + left_out :]
+        return f"{text[:OPENING_OF_WHAT_CAME_BEFORE]}\n[cut: {left_out:,} characters]\n{ending}", ""
+    shown = text[:MOST_OF_ONE_RESULT]
+    return shown, "" if is_whole else f"\n[cut: the first {len(shown.encode()):,} of {size:,} bytes]"
 
 
 def _results(earlier: Sequence[EarlierResult]) -> str:

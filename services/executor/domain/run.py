@@ -87,6 +87,7 @@ class Run(NamedTuple):
     ended_at: datetime | None = None
     project: str = DEFAULT_PROJECT
     review: ReviewRules = ReviewRules()
+    activation: int = 0  # counts, over all runs of its task, which became active
 
 
 class Course(Protocol):

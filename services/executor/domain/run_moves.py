@@ -67,6 +67,8 @@ def finish(draft: Draft) -> None:
         nodes_completed=len(draft.nodes) - skipped,
         nodes_skipped=skipped,
         cost_usd=usage.cost_usd,
+        estimated_calls=usage.estimated_calls,
+        unpriced_calls=usage.unpriced_calls,
         tokens=draft.spend.tokens,
     )
     if any(plan.gate is not Gate.OFF for plan in draft.run.graph.plans.values()):
@@ -124,15 +126,14 @@ def want_no_pause(draft: Draft) -> None:
 
 
 def _wind_clock(draft: Draft) -> None:
-    """A run that waits for nothing but people to resume its nodes loses no time by it."""
-    run = draft.run
-    if run.status is not RunStatus.RUNNING or (run.deadline is None and run.time_left is None):
+    """A run loses no time while all that is left of it waits for verdicts, people or money. Reviews have a deadline of
+    their own."""
+    if draft.run.status is not RunStatus.RUNNING:
         return
-    waits_for_people = not draft.running and not draft.ready
-    if waits_for_people and not any(n.status is NodeStatus.REVIEWING for n in draft.nodes.values()):
-        _stop_clock(draft)
-    else:
+    if draft.running or draft.ready:
         _start_clock(draft)
+    else:
+        _stop_clock(draft)
 
 
 def _start_clock(draft: Draft) -> None:

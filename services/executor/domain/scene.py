@@ -55,8 +55,17 @@ class SceneNode(NamedTuple):
     verdict: Verdict | None = None  # on its result
 
 
+class DeadOrder(NamedTuple):
+    """An order, or a verdict, that could not be carried out. `letter` is its dead letter."""
+
+    letter: UUID
+    order: Order
+    reason: str
+    set_aside_at: datetime
+
+
 class Scene(NamedTuple):
-    """`nodes` in plan order, `orders` oldest first."""
+    """`nodes` in plan order, `orders` and `dead` ones oldest first."""
 
     now: datetime
     run_id: UUID
@@ -70,3 +79,4 @@ class Scene(NamedTuple):
     owner: Worker | None
     nodes: Sequence[SceneNode]
     orders: Sequence[Order]
+    dead: Sequence[DeadOrder] = ()

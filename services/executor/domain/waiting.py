@@ -8,24 +8,28 @@ from typing import Any, TypedDict, Unpack
 
 from contracts.executor import NodeStatus, RunStatus
 from contracts.run_control import Waiting, WaitingFor, WaitReason
-from contracts.verdict import Source
+from contracts.verdict import Effect, Source, Verdict
 from services.executor.domain.budget import BUDGET
 from services.executor.domain.run import VERDICT
 from services.executor.domain.run_moves import CONTROL
-from services.executor.domain.scene import Order, Scene, SceneNode, Weather, Worker
+from services.executor.domain.scene import DeadOrder, Order, Scene, SceneNode, Weather, Worker
 from services.executor.domain.status import NODE_DONE, NODE_FINAL, RUN_FINAL
+from services.executor.domain.upstream import broken_before, held_before
 
-BROKEN = frozenset({NodeStatus.FAILED, NodeStatus.CANCELED})
 SHOWN_KEYS = 5
-SHOWN_CRITIQUE = 300  # characters
+SHOWN_WORDS = 300  # characters
 
 
 def explained(scene: Scene) -> WaitingFor:
     items: list[Waiting] = []
-    if scene.status not in RUN_FINAL or scene.orders:
+    over = scene.status in RUN_FINAL
+    if not over or scene.orders:
         items += _of_the_run(scene)
-    if scene.status not in RUN_FINAL:
+    if not over:
+        items += [_set_aside(scene, dead) for dead in scene.dead]
         items += _of_the_nodes(scene)
+    elif scene.status is not RunStatus.CANCELED:
+        items += [_rejected(node) for node in scene.nodes if _needs_a_person(node)]
     return WaitingFor(run_id=scene.run_id, status=scene.status, wanted=scene.wanted, items=items)
 
 
@@ -63,6 +67,8 @@ def _of_the_nodes(scene: Scene) -> Iterator[Waiting]:
     orders = {order.key: order for order in reversed(scene.orders) if order.key is not None}
     for node in scene.nodes:
         if node.status in NODE_FINAL:
+            if _needs_a_person(node):
+                yield _rejected(node)
             continue
         if (order := orders.get(node.key)) is not None:
             yield _ordered(scene, "node", str(node.status), order, node)
@@ -80,7 +86,7 @@ def _of_a_node(scene: Scene, node: SceneNode, by_key: Mapping[str, SceneNode]) -
         return _node(node, WaitReason.VERDICT, "its result is being reviewed", release, until=node.due_at)
     if missing := [dep for dep in node.deps if by_key[dep].status not in NODE_DONE]:
         return _blocked(node, missing, by_key)
-    if held := _held_before(node, by_key):
+    if held := held_before(node, by_key):
         detail = f"what it needs was made with the result of {_listed(held)}, which a verdict holds"
         return _node(node, WaitReason.DEPENDENCY, detail, f"what releases {_listed(held)}", on=held)
     return _ready(scene, node)
@@ -109,16 +115,30 @@ def _paused(node: SceneNode) -> Waiting:
     return _node(node, WaitReason.PAUSED, f"it is paused for: {reasons}", f"what settles: {reasons}")
 
 
+def _needs_a_person(node: SceneNode) -> bool:
+    """Its result is not accepted, also when it counts because it was found wanting too late to be held."""
+    if node.status is NodeStatus.PAUSED:
+        return VERDICT in node.pause_reasons
+    return node.status is NodeStatus.COMPLETED and node.verdict is not None and node.verdict.effect is Effect.HOLD
+
+
 def _rejected(node: SceneNode) -> Waiting:
-    detail, found = "it waits for a person's verdict: no review came in time", node.verdict
+    counts = node.status is NodeStatus.COMPLETED
+    waits = "its result counts, and waits for a person" if counts else "it waits for a person's verdict"
+    detail, found = f"{waits}: no review came in time", node.verdict
     if found is not None:
         who = "a review" if found.source is Source.AUTO else found.reviewer or "somebody"
-        said = " ".join((found.critique or "").split())[:SHOWN_CRITIQUE]
-        detail = f"it waits for a person's verdict: {who} gave it a score of {found.score}" + (said and f": {said}")
+        said = _shortened(found.critique or "")
+        detail = f"{waits}: {who} gave it a score of {_score(found)}" + (said and f": {said}")
     if CONTROL in node.pause_reasons:
         detail += f"; it was paused as well{f' by {node.asked_by}' if node.asked_by else ''}"
-    release = f"fluidcrew review accept|rerun {node.id}, or skip of the node"
+    release = f"fluidcrew review accept|rerun {node.id}" + ("" if counts else ", or skip of the node")
     return _node(node, WaitReason.VERDICT, detail, release, by=found.reviewer if found else None)
+
+
+def _score(verdict: Verdict) -> str:
+    below = verdict.threshold is not None and verdict.score is not None and verdict.score < verdict.threshold
+    return f"{verdict.score} < {verdict.threshold}" if below else str(verdict.score)
 
 
 def _short_of_money(node: SceneNode) -> Waiting:
@@ -133,7 +153,7 @@ def _short_of_money(node: SceneNode) -> Waiting:
 
 
 def _blocked(node: SceneNode, missing: list[str], by_key: Mapping[str, SceneNode]) -> Waiting:
-    if broken := _broken_before(node, by_key):
+    if broken := broken_before(node, by_key):
         detail = f"it needs {_listed(broken)}, which failed: without somebody's order it never runs"
         return _node(node, WaitReason.FAILED_DEPENDENCY, detail, f"skip or override of {_listed(broken)}", on=broken)
     states = ", ".join(f"{key} ({by_key[key].status})" for key in missing[:SHOWN_KEYS])
@@ -164,38 +184,6 @@ def _held_by_weather(node: SceneNode, weather: Weather) -> Waiting:
     )
 
 
-def _held_before(node: SceneNode, by_key: Mapping[str, SceneNode]) -> list[str]:
-    """Nodes with a result that this one stands on, and that a verdict holds; in plan order."""
-    found, seen, left = set[str](), set[str](), list(node.deps)
-    while left:
-        dep = by_key[left.pop()]
-        if dep.key in seen or dep.status is NodeStatus.SKIPPED:
-            continue
-        seen.add(dep.key)
-        if dep.status is NodeStatus.PAUSED and VERDICT in dep.pause_reasons:
-            found.add(dep.key)
-        else:
-            left.extend(dep.deps)
-    return [key for key in by_key if key in found]
-
-
-def _broken_before(node: SceneNode, by_key: Mapping[str, SceneNode]) -> list[str]:
-    """Nodes that failed, somewhere before this one with nothing done in between; in plan order."""
-    found: set[str] = set()
-    seen: set[str] = set()
-    left = list(node.deps)
-    while left:
-        dep = by_key[left.pop()]
-        if dep.key in seen or dep.status in NODE_DONE:
-            continue
-        seen.add(dep.key)
-        if dep.status in BROKEN:
-            found.add(dep.key)
-        else:
-            left.extend(dep.deps)
-    return [key for key in by_key if key in found]
-
-
 def _ordered(scene: Scene, what: str, status: str, order: Order, node: SceneNode | None = None) -> Waiting:
     who = f" by {order.by}" if order.by else ""
     holder = _worker(scene) if scene.owner and not _is_over(scene.owner, scene.now) else "the next executor"
@@ -210,6 +198,15 @@ def _ordered(scene: Scene, what: str, status: str, order: Order, node: SceneNode
         since=order.at,
         by=order.by,
     )
+
+
+def _set_aside(scene: Scene, dead: DeadOrder) -> Waiting:
+    order = dead.order
+    who, of = f" by {order.by}" if order.by else "", f" of {order.key}" if order.key else ""
+    given = f"{order.action}{of} was ordered{who}" if order.action != "verdict" else f"a verdict on {order.key} came"
+    detail = f"{given} at {_clock(order.at)}, could not be carried out and is set aside: {_shortened(dead.reason)}"
+    release = f"fluidcrew dlq replay {dead.letter}, once that is mended; its run goes on without it"
+    return _run(scene, WaitReason.ORDER, detail, release, by=order.by)
 
 
 class Beside(TypedDict, total=False):
@@ -243,6 +240,10 @@ def _nodes(count: int, one_does: str = "", they_do: str = "") -> str:
 
 def _clock(at: datetime) -> str:
     return f"{at:%H:%M:%S} UTC"
+
+
+def _shortened(text: str) -> str:
+    return " ".join(text.split())[:SHOWN_WORDS]
 
 
 def _listed(keys: Sequence[str]) -> str:

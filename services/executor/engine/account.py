@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import structlog
 
 from chassis import telemetry
-from chassis.llm.call import Completion, Cost, ModelChoice, ModelFailure, Prompt, Record, Usage, estimated_tokens
+from chassis.llm.call import Completion, ModelChoice, ModelFailure, Prompt, Record, Usage, estimated_tokens
+from chassis.llm.departure import Clearance
+from chassis.llm.exchange import at_most
 from chassis.llm.sidecar import invalid
 from chassis.llm.text import clean
 from services.executor.domain.facts import NO_EFFORT, NOTHING, Effort, Spend
@@ -25,10 +28,11 @@ Sidecar = dict[str, Any]
 
 @dataclass(slots=True)
 class _UnderWay:
-    """A request that has left, and what has come back of its answer."""
+    """A request that is to leave, or has left, and what has come back of its answer."""
 
     choice: ModelChoice
     prompt: Prompt
+    clearance: Clearance
     at: datetime
     clock: float
     heard: int = 0  # characters
@@ -43,7 +47,7 @@ class _UnderWay:
             ended_at=datetime.now(UTC),
             latency_ms=round((time.perf_counter() - self.clock) * 1000),
             usage=Usage(estimated_tokens(self.prompt.size), estimated_tokens(self.heard), estimated=True),
-            cost=Cost(None, "the call was canceled, and with it the account of what it cost"),
+            cost=at_most(self.clearance.most, "the call was canceled, and with it the account of what it cost"),
             warnings=("tokens are estimated from what was sent and received",),
         )
         return failure
@@ -59,8 +63,8 @@ class Account:
         self.sidecars: list[Sidecar] = []  # in the order of the calls
         self.ticket: Ticket | None = None  # what the attempt got to call
 
-    def sent(self, choice: ModelChoice, prompt: Prompt) -> None:
-        self._under_way = _UnderWay(choice, prompt, datetime.now(UTC), time.perf_counter())
+    def leaving(self, choice: ModelChoice, prompt: Prompt, clearance: Clearance) -> None:
+        self._under_way = _UnderWay(choice, prompt, clearance, datetime.now(UTC), time.perf_counter())
 
     def heard(self, piece: str) -> None:
         if self._under_way is not None:
@@ -83,7 +87,7 @@ class Account:
 
     def cut_off(self) -> None:
         """Whoever cancels a call that has left pays for it all the same."""
-        if (call := self._under_way) is not None:
+        if (call := self._under_way) is not None and call.clearance.sent:
             self.ended(call.cut_off(), call.prompt)
 
     def effort(self) -> Effort:
@@ -95,4 +99,7 @@ class Account:
 
 
 def _spend(record: Record) -> Spend:
-    return Spend(record.usage.prompt_tokens, record.usage.completion_tokens, 1, record.cost.amount)
+    cost, tokens = record.cost, record.usage
+    return Spend(
+        tokens.prompt_tokens, tokens.completion_tokens, 1, cost.amount or Decimal(0), cost.estimated, not cost.known
+    )

@@ -48,11 +48,12 @@ def rebuilt(row: Row, node_rows: Sequence[Row], review: ReviewRules = NO_RULES) 
         error=row["error"],
         time_left=row["time_left"],
         deadline=row["deadline_at"],
-        spend=sum((_spend(n) for n in node_rows), start=NOTHING),
+        spend=sum((Spend.of(n) for n in node_rows), start=NOTHING),
         started_at=row["started_at"],
         ended_at=row["ended_at"],
         project=row["project_id"],
         review=review if row["gate"] == Gate.GATE else NO_RULES,
+        activation=row["activation"],
     )
     return run, Brief(walked, Context.of(row["context"]))
 
@@ -85,7 +86,3 @@ def _heard(verdict: dict[str, Any] | None) -> Heard | None:
     return Heard(
         verdict["version"], verdict["score"], verdict["reviewer"] if verdict["source"] == Source.HUMAN else None
     )
-
-
-def _spend(row: Row) -> Spend:
-    return Spend(row["prompt_tokens"], row["completion_tokens"], row["requests"], row["cost_usd"])

@@ -7,29 +7,24 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import groupby
 from uuid import UUID
 
-import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge
 
 from chassis import telemetry
-from chassis.outbox import entries_of
 from chassis.postgres import Connection
 from chassis.relay import Relay
 from contracts.errors import FluidcrewError
 from services.executor.domain.run import ReviewRules
 from services.executor.engine import store
-from services.executor.engine.at_once import store as at_once
-from services.executor.engine.at_once.clock import Clock
+from services.executor.engine.at_once.prepared import prepared
 from services.executor.engine.claims import rebuilt
-from services.executor.engine.inbox import Batch, Inbox, is_plain
+from services.executor.engine.inbox import Batch, Inbox
 from services.executor.engine.leases import Lease
 from services.executor.engine.owner import Owner
-from services.executor.engine.refused import LONGEST_PAUSE, Refusals
-from services.executor.engine.reviews import store as reviews
-from services.executor.engine.reviews.telling import complete
+from services.executor.engine.patience import Patience
+from services.executor.engine.refused import REFUSED, Refusals
 from services.executor.engine.turn import Turn
-from services.executor.engine.weather import store as weather
-from services.executor.spending.waits import store as waits
+from services.executor.engine.writing import write
 
 log = structlog.get_logger(__name__)
 
@@ -37,9 +32,6 @@ TURNS = Counter("executor_turns_total", "Transactions of the committer; attempts
 ATTEMPTS = Counter("executor_attempts_total", "Attempts at nodes that ended", ["status"])
 RUNS_OWNED = Gauge("executor_runs_owned", "Runs that this process moves")
 
-#: the database says that what we write is wrong; any other trouble it has is waited for, and costs nobody a result
-REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
-SHORTEST_PAUSE = 0.05
 UNREADABLE_REST = 60.0  # seconds until a run that cannot be rebuilt is tried again
 
 
@@ -66,8 +58,9 @@ class Committer:
         self._review = review
         self._unclear: Turn | None = None
         self._working: Turn | None = None
-        self._clock = Clock()
+        self._clock = lease.clock
         self.on_short_of_money: Callable[[], None] = lambda: None
+        self.on_broken_order: Callable[[UUID, Exception], Awaitable[None]]
         self._publishing: asyncio.Task[None] | None = None
         self._refusals = Refusals(owner, self._commit, self._set_aside)
 
@@ -82,7 +75,7 @@ class Committer:
 
     async def _commit(self, batch: Batch) -> None:
         """Until the batch is in the database, divided down to what is wrong with it, or no longer ours to write."""
-        pause = SHORTEST_PAUSE
+        patience = Patience()
         while True:
             try:
                 return self._act(await self._transact(batch))
@@ -91,10 +84,8 @@ class Committer:
             except REFUSED as error:
                 return await self._divide(batch, error)
             except store.TROUBLE as error:
-                log.warning("committer.waits", error=repr(error), retry_in=pause)
                 self._disconnect()
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                await patience.wait("committer.waits", error)
             except Exception as error:  # noqa: BLE001  # a bug; nothing is dropped before its culprit is found
                 return await self._divide(batch, error)
 
@@ -110,7 +101,7 @@ class Committer:
                 async with connection.transaction():
                     if (turn := await self._resolved(connection)) is None:
                         turn = await self._worked_out(connection, batch)
-                        await self._write(connection, turn)
+                        await write(connection, self._lease.worker, turn)
                         self._unclear = turn
         finally:
             guard.cancel()
@@ -120,21 +111,14 @@ class Committer:
     async def _at_once(self, connection: Connection, batch: Batch) -> Turn | None:
         """Most turns bring results that are written by the turn's own statement, and start successors: nothing is to be
         read for that. Round trips are most of what a small turn takes."""
-        fence, owner = self._clock.expected(), self._owner
-        if self._unclear is not None or fence is None or not is_plain(batch) or not owner.may_start():
+        fence = self._clock.expected()
+        if self._unclear is not None or fence is None:
             return None
-        turn = self._turn(fence)
-        if turn.gate is not None or (owner.wants_more and turn.free > 0):
+        ready = prepared(self._owner, batch, fence, self._review)
+        if ready is None:
             return None
-        for report in batch.reports:
-            turn.take_in(report)
-        turn.start_ready([*owner.hungry, *turn.hungry])
-        turn.let_go(batch.quiet)
-        if not turn.is_plain():
-            return None
-        messages = entries_of("executor", turn.messages())
-        self._unclear = turn
-        saved = await at_once.save(connection, self._lease.worker, turn.number, turn.now, turn.moves(), messages)
+        turn = self._working = self._unclear = ready.turn
+        saved = await ready.save(connection, self._lease.worker)
         self._unclear = None
         if saved is None:
             self._clock.forget()  # the slow way says why
@@ -159,7 +143,7 @@ class Committer:
             raise Fenced
         self._clock.told(fence)
         owner = self._owner
-        turn = self._turn(fence)
+        turn = self._working = Turn(owner.held, fence, owner.free_slots(), owner.doorman.gate(fence.now, owner.held))
         for report in batch.reports:
             turn.take_in(report)
         if ordered := [run for run in batch.ordered if run in owner.held]:
@@ -169,17 +153,12 @@ class Committer:
         if owner.may_start():
             due = [run_id for run_id in waiting if batch.concerns(run_id)]
             await self._start(connection, turn, [*due, *turn.hungry])
-            if batch.claim or (batch.only is None and owner.wants_more and turn.free > 0):
+            if batch.claim or batch.new or (batch.only is None and owner.wants_more and turn.free > 0):
                 await self._claim(connection, turn, batch.only)
             waiting = {run_id: None for run_id in waiting if not batch.concerns(run_id)}
         turn.hungry |= waiting
         turn.let_go(batch.quiet)
         return turn
-
-    def _turn(self, fence: store.Fence) -> Turn:
-        owner = self._owner
-        self._working = Turn(owner.held, fence, owner.free_slots(), owner.doorman.gate(fence.now, owner.held))
-        return self._working
 
     async def _claim(self, connection: Connection, turn: Turn, only: Collection[UUID] | None) -> None:
         """As many runs as we can serve, and those with orders: another executor may serve the rest."""
@@ -208,26 +187,6 @@ class Committer:
         if turn.gate is not None:
             await turn.gate.prepare(connection, turn.callers(runs))
         turn.start_ready(runs)
-
-    async def _write(self, connection: Connection, turn: Turn) -> None:
-        changes, moves = list(turn.changes.values()), turn.moves()
-        if changes:
-            await complete(connection, changes)
-            messages = entries_of("executor", turn.messages())
-            turn.told = await at_once.save_within(connection, self._lease.worker, turn.now, moves, messages)
-        if parked := [(node.plan.id, node.parked_on) for node in moves.nodes if node.parked_on]:
-            await weather.save_parked(connection, parked)
-        if turn.gate is not None:
-            await turn.gate.settle(connection)
-        await store.save_efforts(connection, moves.closed)
-        for late in (late for change in changes for late in change.late):
-            await store.save_efforts(connection, [late])
-        await reviews.save(connection, [change.draft for change in changes])
-        await store.move_outputs_to_attempts(
-            connection, [change.before.graph.plans[key].id for change in changes for key in change.draft.requeued]
-        )
-        await store.save_sidecars(connection, turn.sidecars)
-        await waits.save_waits(connection, turn.waits)
 
     # after the commit
 
@@ -265,8 +224,16 @@ class Committer:
         changed = self._working.changes if self._working is not None else ()
         await self._refusals.divide(batch, changed, error)
 
-    async def _set_aside(self, run_id: UUID) -> None:
-        await store.set_aside(await self._connected(), self._lease.worker, run_id, UNREADABLE_REST)
+    async def _set_aside(self, run_id: UUID, error: Exception | None) -> None:
+        """`error`: what the run's orders may be to blame for."""
+        try:
+            async with asyncio.timeout(self._lease.seconds):
+                await store.set_aside(await self._connected(), self._lease.worker, run_id, UNREADABLE_REST)
+        except store.TROUBLE:
+            self._disconnect()
+            raise
+        if error is not None:
+            await self.on_broken_order(run_id, error)
 
     # the connection
 

@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 from chassis.llm.call import Completion, ModelFailure, Prompt, ToolCall, ToolRound
+from chassis.llm.departure import Clearance
 from chassis.llm.spending import Purse
 from contracts.errors import FluidcrewError
 from services.executor.engine.account import Account
@@ -70,9 +71,9 @@ class Conversation:
         )
 
     async def _ask(self, talk: Talk, prompt: Prompt, *, last: bool) -> Completion[Any]:
-        async def leave() -> None:
+        async def leave(clearance: Clearance) -> None:
             await talk.sure()
-            talk.account.sent(talk.ticket.choice, prompt)
+            talk.account.leaving(talk.ticket.choice, prompt, clearance)
 
         async def listen(piece: str) -> None:
             talk.account.heard(piece)

@@ -16,7 +16,7 @@ from services.executor.domain.run import ReviewRules
 from services.executor.engine import store
 from services.executor.engine.claims import NO_RULES
 from services.executor.engine.committer import Committer
-from services.executor.engine.inbox import Inbox
+from services.executor.engine.inbox import Inbox, Newcomer
 from services.executor.engine.leases import Lease
 from services.executor.engine.owner import Owner, Perform
 from services.executor.engine.weather.gate import Doorman
@@ -75,9 +75,9 @@ class Engine:
         else:
             self._inbox.look_around()
 
-    def look_around(self) -> None:
-        """There is a run to claim."""
-        self._inbox.look_around()
+    def welcome(self, run: Newcomer) -> None:
+        """It was committed here: it may be claimed without being read."""
+        self._inbox.welcome(run)
 
     async def hear_of_a_new_run(self, _: bytes) -> None:
         """The bell of `sig.executor.queued`. Whoever committed the run claims it; if all looked for it at once, the others'

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
+
+import asyncpg
 
 from services.executor.domain.facts import NO_EFFORT, Fact, Succeeded, TimeIsUp
 
@@ -23,9 +25,22 @@ class Report:
     sidecars: tuple[dict[str, Any], ...] = ()
 
 
+class Newcomer(NamedTuple):
+    """A run that was committed in this process a moment ago: its rows, as long as nobody has touched it since."""
+
+    row: asyncpg.Record
+    nodes: Sequence[asyncpg.Record]
+
+    @property
+    def id(self) -> UUID:
+        run_id: UUID = self.row["id"]
+        return run_id
+
+
 @dataclass(slots=True)
 class Batch:
-    """The input of one turn. `ordered` runs have orders on the table; `quiet` ones may be given away.
+    """The input of one turn. `ordered` runs have orders on the table; `quiet` ones may be given away, `new` ones
+    may be claimed.
 
     A turn looks at other runs as well, which may start something or be claimed; after a refusal, at none but `only`.
     """
@@ -34,10 +49,12 @@ class Batch:
     ordered: set[UUID] = field(default_factory=set)
     quiet: set[UUID] = field(default_factory=set)
     claim: bool = False
+    new: list[Newcomer] = field(default_factory=list)
     only: frozenset[UUID] | None = None
 
     def runs(self) -> dict[UUID, None]:
-        return dict.fromkeys([*(report.run_id for report in self.reports), *self.ordered, *self.quiet])
+        told = [report.run_id for report in self.reports] + [run.id for run in self.new]
+        return dict.fromkeys([*told, *self.ordered, *self.quiet])
 
     def concerns(self, run_id: UUID) -> bool:
         return self.only is None or run_id in self.only
@@ -46,19 +63,19 @@ class Batch:
         """What there is to do for these runs, which may also be claimed."""
         only = frozenset(runs)
         reports = [report for report in self.reports if report.run_id in only]
-        return Batch(reports, self.ordered & only, self.quiet & only, True, only)
+        return Batch(reports, self.ordered & only, self.quiet & only, True, only=only)
 
     def parts(self) -> list[Batch]:
         """Smaller batches of the same run, or nothing when its reports cannot be divided."""
         if not self.reports:
             return []
-        rest = Batch([], self.ordered, self.quiet, self.claim, self.only)
+        rest = Batch([], self.ordered, self.quiet, self.claim or bool(self.new), only=self.only)
         middle = len(self.reports) // 2
         halves = [Batch(half, only=self.only) for half in (self.reports[:middle], self.reports[middle:]) if half]
         return [*halves, rest] if len(halves) > 1 or rest else []
 
     def __bool__(self) -> bool:
-        return bool(self.reports or self.ordered or self.quiet or self.claim)
+        return bool(self.reports or self.ordered or self.quiet or self.claim or self.new)
 
 
 class Inbox:
@@ -83,6 +100,10 @@ class Inbox:
     def look_around(self) -> None:
         """There may be something to claim, or our lease may be gone: have a turn."""
         self._batch.claim = True
+        self._arrived.set()
+
+    def welcome(self, run: Newcomer) -> None:
+        self._batch.new.append(run)
         self._arrived.set()
 
     async def take(self) -> Batch:

@@ -13,10 +13,11 @@ import structlog
 
 from chassis.postgres import Pool
 from services.executor.engine import store
+from services.executor.engine.at_once.clock import Clock
+from services.executor.engine.patience import Patience
 
 log = structlog.get_logger(__name__)
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 SILENCE_BEFORE_REST = 0.7  # of the lease: without a beat for that long no new call is started
 
 
@@ -27,19 +28,18 @@ class Lease:
         self._pool = pool
         self.seconds = seconds
         self._on_lost = on_lost
+        self.clock = Clock()
         self._renewed = 0.0  # monotonic, taken before the renewal was sent
         self.worker: UUID = uuid4()
 
     async def enter(self) -> None:
         """Begin a new incarnation, as soon as the database lets us."""
-        pause = SHORTEST_PAUSE
+        patience = Patience()
         while True:
             try:
                 return await self._register()
             except store.TROUBLE as error:
-                log.warning("worker.cannot_register", error=repr(error), retry_in=pause)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                await patience.wait("worker.cannot_register", error)
 
     async def _register(self) -> None:
         """What the former incarnation owned is no longer ours."""
@@ -61,12 +61,14 @@ class Lease:
     async def _beat(self) -> None:
         asked, worker = time.monotonic(), self.worker
         try:
-            alive = await store.renew_lease(self._pool, worker, self.seconds)
+            fence = await store.renew_lease(self._pool, worker, self.seconds)
         except store.TROUBLE as error:
             log.warning("worker.beat_failed", error=str(error))
             return
-        if alive:
+        if fence is not None:
             self._renewed = max(self._renewed, asked)
+            if worker == self.worker:
+                self.clock.heard(fence)
         elif worker == self.worker:
             log.error("worker.declared_dead", worker=str(worker))
             self._on_lost()

@@ -10,14 +10,17 @@ from uuid import UUID
 
 from services.executor.domain.facts import HandedBack, Succeeded, TimeIsUp, WeatherChanged
 from services.executor.domain.run import Opened, is_current, is_parked, next_instant, startable
+from services.executor.engine.change import Change, Held
 from services.executor.engine.inbox import Inbox, Report
 from services.executor.engine.runner import Work
-from services.executor.engine.turn import Change, Held, Turn
+from services.executor.engine.turn import Turn
 from services.executor.engine.weather.gate import Doorman
 from services.executor.engine.weather.ticket import Ticket
 
 Perform = Callable[[Work], Awaitable[Report]]
 
+#: runs claimed in one turn: whoever comes first must not take what others would begin at the same time
+LARGEST_BITE = 32
 TIMER_SLACK = 0.002  # seconds: our clock may run a little before the database's
 
 
@@ -69,7 +72,7 @@ class Owner:
         runs than slots: a wide run must not keep the others waiting for its end."""
         room = self._most_runs - len(self.held)
         if free > 0:
-            return Appetite(max(0, min(free, room)), 0.0)
+            return Appetite(max(0, min(free, room, LARGEST_BITE)), 0.0)
         active = sum(1 for run_id, held in self.held.items() if held.run.running or run_id in self.hungry)
         return Appetite(max(0, min(self._slots - active, room)), self._others_first)
 
@@ -88,7 +91,7 @@ class Owner:
             self._inbox.orders_wait(turn.ordered_again)
         for run_id, change in turn.changes.items():
             self._take_over_run(run_id, change, turn.now)
-        if turn.more_to_claim and turn.free > 0 and len(self.held) < self._most_runs:
+        if self.wants_more and self.may_start() and turn.free > 0 and len(self.held) < self._most_runs:
             self._inbox.look_around()
         self._arm()
         self._taken_over.set()

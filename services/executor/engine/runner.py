@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -20,34 +20,30 @@ from chassis.llm.models import Models
 from chassis.llm.sidecar import sidecar_for
 from chassis.llm.spending import OverBudget, Purse
 from chassis.llm.text import clean
-from chassis.postgres import CONNECTION_LOST, Pool, server_is_away
-from contracts.budgets import Scope
+from chassis.postgres import CONNECTION_LOST, Pool
 from contracts.errors import FluidcrewError, RetryLater
 from contracts.executor import RunNode
-from contracts.review import Guidance
+from contracts.scope import Scope
 from services.executor.domain.facts import Failed, Output, Spent, Succeeded, Unfunded
-from services.executor.domain.prompt import EarlierResult, system_prompt, user_prompt
 from services.executor.domain.run import AttemptStatus, Closed, Opened, Run
 from services.executor.engine import store
 from services.executor.engine.account import Account, Call, Sidecar
 from services.executor.engine.claims import Brief
 from services.executor.engine.conversation import Conversation, NoEnd, Talk
 from services.executor.engine.inbox import Report
+from services.executor.engine.patience import once_there
+from services.executor.engine.prompting import assignment
 from services.executor.engine.tokens import TokenStream
 from services.executor.engine.toolbox import OutOfTime, Place, Toolbox
 from services.executor.engine.weather.calls import Calls
 from services.executor.engine.weather.ticket import NO_VERDICT, Ticket
-from services.executor.spending import store as spending
 from services.executor.spending.purses import Attempt, Purses
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
 INLINE_BYTES = 64 * 1024
 STAGING_SECONDS = 30.0  # beyond the model's time: storing a large output
 DOUBT_SECONDS = 0.05
-AWAY_SECONDS = 0.3  # between looks whether a server is back
 MOST_OF_AN_ERROR = 2_000  # characters
 CUT_OFF = "the text is cut off: its model had reached the limit of tokens (LLM_MAX_OUTPUT_TOKENS)"
 OPENING_CHARACTERS = 16_000  # of a large output, kept beside its reference: previews and prompts need no more
@@ -116,11 +112,7 @@ class Runner:
                 return _failed(work, account, FluidcrewError(f"internal error: {type(error).__name__}"))
 
     async def _in_time(self, work: Work, account: Account) -> Report:
-        found, budgets, told = await _once_there(lambda: spending.terms_of(self._pool, work.attempt.node.id))
-        spec = RunNode.model_validate(found)
-        guidance = Guidance.model_validate(told) if told else None
-        text = user_prompt(work.run.title, spec, await self._earlier(work), guidance)
-        prompt = Prompt(system_prompt(spec), text)
+        spec, budgets, prompt = await assignment(self._pool, work.run, work.attempt.node)
         account.ticket = ticket = self._ticket(work, spec)
         timeout = spec.timeout_s or self._node_timeout
         await _sure(work)
@@ -183,12 +175,6 @@ class Runner:
         if self._late:
             await asyncio.wait(set(self._late), timeout=5.0)
 
-    async def _earlier(self, work: Work) -> list[EarlierResult]:
-        if not work.attempt.node.deps:
-            return []
-        found = await _once_there(lambda: store.outputs_of(self._pool, work.run.id, work.attempt.node.deps))
-        return [EarlierResult(*record) for record in found]
-
     async def _answered(self, work: Work, account: Account, completion: Completion[Any]) -> Report:
         output = await self._output(work, completion.text)
         warnings = (CUT_OFF,) if completion.cut_off else ()
@@ -202,7 +188,7 @@ class Runner:
             return Output(text, None, len(data), checksum)
         # before the commit: a row must never point at what is not there
         kind = "text/plain; charset=utf-8"
-        ref = await _once_there(lambda: self._blobs.put(data, company=work.run.company, content_type=kind))
+        ref = await once_there(lambda: self._blobs.put(data, company=work.run.company, content_type=kind))
         return Output(text[:OPENING_CHARACTERS], ref, len(data), checksum)
 
 
@@ -248,15 +234,3 @@ def _sidecar(work: Work, call: Call, prompt: Prompt, number: int) -> Sidecar:
 
 def _stood_in_for(ticket: Ticket | None) -> dict[str, str]:
     return {"requested": str(ticket.requested)} if ticket and ticket.choice != ticket.requested else {}
-
-
-async def _once_there(ask: Callable[[], Awaitable[T]]) -> T:
-    """What the database or the object store answers, once it is there: that it is away is no failure of the node."""
-    while True:
-        try:
-            return await ask()
-        except (RetryLater, *CONNECTION_LOST) as error:
-            if not isinstance(error, RetryLater | TimeoutError) and not server_is_away(error):
-                raise
-            log.warning("node.waits", error=str(error) or repr(error))
-            await asyncio.sleep(AWAY_SECONDS)

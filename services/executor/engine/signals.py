@@ -9,6 +9,7 @@ from typing import Any
 from contracts.executor import ControlMode, RunAction
 from contracts.run_control import NodeAction
 from contracts.verdict import Verdict
+from services.executor.domain.control import REOPENING as REOPENING_ACTIONS
 from services.executor.domain.facts import Asked, Funded, Judged, Rerun, Steered
 
 KIND: Mapping[NodeAction, str] = {action: f"node_{action}" for action in NodeAction}
@@ -16,16 +17,21 @@ NODE_ACTION: Mapping[str, NodeAction] = {kind: action for action, kind in KIND.i
 #: left by nobody: a budget has room again for nodes that wait for it
 FUNDED = "nodes_funded"
 RERUN = "node_rerun"
+DEAD_ORDERS = "executor-orders"  # as which their dead letters are known
 VERDICT = "verdict"
 BY_NOBODY = (FUNDED, VERDICT)
+#: a run that has ended goes on by these
+REOPENING: tuple[str, ...] = (RunAction.SKIP_FAILED_AND_RESUME, *(KIND[action] for action in REOPENING_ACTIONS), RERUN)
 
 
-def written(order: Asked | Steered | Rerun | Judged) -> tuple[str, dict[str, Any]]:
+def written(order: Asked | Steered | Rerun | Judged | Funded) -> tuple[str, dict[str, Any]]:
     """Kind and payload."""
+    if isinstance(order, Funded):
+        return FUNDED, {"keys": list(order.keys)}
     if isinstance(order, Judged):
         return VERDICT, {"key": order.key, "verdict": order.verdict.model_dump(mode="json")}
     if isinstance(order, Rerun):
-        return RERUN, asdict(order)
+        return RERUN, {name: value for name, value in asdict(order).items() if value is not None}
     if isinstance(order, Asked):
         return order.action, {"mode": order.mode, "by": order.by}
     about = {"key": order.key, "mode": order.mode, "by": order.by}

@@ -32,10 +32,10 @@ MOST_VERDICTS = 500  # on one run, in one turn
 TROUBLE = (*CONNECTION_LOST, TimeoutError, asyncpg.PostgresError)
 
 RUN_COLUMNS = """r.id, r.company_id, r.task_id, r.title, r.status, r.pause_reasons, r.dry_run, r.timeout, r.time_left,
-    r.deadline_at, r.error, r.context, r.started_at, r.ended_at, r.epoch, r.project_id, r.gate"""
+    r.deadline_at, r.error, r.context, r.started_at, r.ended_at, r.epoch, r.project_id, r.gate, r.activation"""
 NODE_COLUMNS = """id, run_id, key, title, role, deps, spec->>'kind' as kind, (spec->>'max_attempts')::int as max_attempts,
     status, attempt, failures, losses, waits, due_at, error, pause_reasons, parked_on, prompt_tokens, completion_tokens,
-    requests, cost_usd, spec->>'agent_id' as agent_id, verdict - 'critique' as verdict"""
+    requests, cost_usd, estimated_calls, unpriced_calls, spec->>'agent_id' as agent_id, verdict - 'critique' as verdict"""
 
 
 class Order(NamedTuple):
@@ -72,13 +72,14 @@ async def register_worker(pool: Pool, worker: UUID, host: str, pid: int, lease: 
     )  # fmt: skip
 
 
-async def renew_lease(pool: Pool, worker: UUID, lease: float) -> bool:
-    """False when the worker has been declared dead."""
-    return await pool.fetchval(
+async def renew_lease(pool: Pool, worker: UUID, lease: float) -> Fence | None:
+    """The time, and the latest turn. None when the worker has been declared dead."""
+    row = await pool.fetchrow(
         """update workers set lease_until = clock_timestamp() + make_interval(secs => $2)
-           where id = $1 and not dead returning true""",
+           where id = $1 and not dead returning clock_timestamp() as now, turn""",
         worker, lease,
-    ) or False  # fmt: skip
+    )  # fmt: skip
+    return Fence(row["now"], row["turn"]) if row else None
 
 
 async def bury_expired_workers(pool: Pool) -> int:
@@ -155,7 +156,8 @@ async def claim_runs(
                     and ($4::uuid[] is null or id = any($4))
                 order by wake_at limit $2 for update skip locked
             ), taken as (select id from ordered union select id from due)
-            update runs r set owner = $1, epoch = r.epoch + 1, wake_at = null, updated_at = clock_timestamp()
+            update runs r set owner = $1, epoch = r.epoch + 1, wake_at = null, goes_on = false,
+                updated_at = clock_timestamp()
             from taken where r.id = taken.id
             returning {RUN_COLUMNS}""",
         worker, limit, waited, None if only is None else list(only),
@@ -182,19 +184,20 @@ async def set_aside(connection: Connection, worker: UUID, run: UUID, seconds: fl
 
 async def hold_for_orders(connection: Connection, worker: UUID, runs: Collection[UUID]) -> None:
     """Lock runs, so that all orders given so far can be seen and no other comes in before the commit."""
-    await connection.execute("update runs set wake_at = null where id = any($1) and owner = $2", list(runs), worker)
+    hold = "update runs set wake_at = null, goes_on = false where id = any($1) and owner = $2"
+    await connection.execute(hold, list(runs), worker)
 
 
 async def take_orders(connection: Connection, worker: UUID, runs: Collection[UUID]) -> list[Order]:
     """The oldest order of each of these runs, or all verdicts up to the first that is none, off the table and in their
-    order. The runs must be locked: by `hold_for_orders` or a claim.
+    order. What may have broken a turn before comes alone. The runs must be locked: by `hold_for_orders` or a claim.
 
     It is a statement of its own because its snapshot must be younger than the locks.
     """
     records = await connection.fetch(
         """with waiting as (
                select s.id, row_number() over run as place, count(*) over (partition by s.run_id) as waiting,
-                      count(*) filter (where s.kind <> 'verdict') over run as others
+                      count(*) filter (where s.kind <> 'verdict' or s.tries > 0) over run as others
                from signals s join runs r on r.id = s.run_id where s.run_id = any($1) and r.owner = $2
                window run as (partition by s.run_id order by s.id)
            )
@@ -235,23 +238,25 @@ async def save_efforts(connection: Connection, closed: Iterable[Closed]) -> None
     await connection.execute(
         """with x as materialized (
                select * from unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::int[],
-                                    $7::numeric[], $8::int[], $9::text[], $10::text[], $11::jsonb[], $12::bigint[],
-                                    $13::text[])
-                   as x (node_id, number, model, prompt_tokens, completion_tokens, requests, cost_usd, duration_ms,
-                         requested, output, output_ref, output_size, checksum)
+                                    $7::numeric[], $8::int[], $9::int[], $10::int[], $11::text[], $12::text[],
+                                    $13::jsonb[], $14::bigint[], $15::text[])
+                   as x (node_id, number, model, prompt_tokens, completion_tokens, requests, cost_usd, estimated,
+                         unpriced, duration_ms, requested, output, output_ref, output_size, checksum)
            ), tried as (
                update attempts a set model = x.model, prompt_tokens = x.prompt_tokens, requests = x.requests,
                    completion_tokens = x.completion_tokens, cost_usd = x.cost_usd, duration_ms = x.duration_ms,
-                   requested = x.requested
+                   requested = x.requested, estimated_calls = x.estimated, unpriced_calls = x.unpriced
                from x where a.node_id = x.node_id and a.number = x.number
            )
            update nodes n set model = coalesce(x.model, n.model), duration_ms = x.duration_ms,
                prompt_tokens = n.prompt_tokens + x.prompt_tokens, requests = n.requests + x.requests,
-               completion_tokens = n.completion_tokens + x.completion_tokens, cost_usd = n.cost_usd + x.cost_usd,
+               completion_tokens = n.completion_tokens + x.completion_tokens,
+               cost_usd = coalesce(n.cost_usd, 0) + x.cost_usd, estimated_calls = n.estimated_calls + x.estimated,
+               unpriced_calls = n.unpriced_calls + x.unpriced,
                output = coalesce(x.output, n.output), output_ref = coalesce(x.output_ref, n.output_ref),
                output_size = coalesce(x.output_size, n.output_size), checksum = coalesce(x.checksum, n.checksum)
            from x where n.id = x.node_id""",
-        *columns([(c.node.id, c.number, *_effort(c), *_output(c.output)) for c in efforts], 13),
+        *columns([(c.node.id, c.number, *_effort(c), *_output(c.output)) for c in efforts], 15),
     )
 
 
@@ -283,7 +288,8 @@ async def outputs_of(pool: Pool, run: UUID, keys: Collection[str]) -> list[async
 def _effort(closed: Closed) -> tuple[Any, ...]:
     effort, spend = closed.effort, closed.effort.spend
     tokens = (spend.prompt_tokens, spend.completion_tokens)
-    return (effort.model, *tokens, spend.requests, spend.cost, effort.duration_ms, effort.requested)
+    cost = (spend.cost, spend.estimated, spend.unpriced)
+    return (effort.model, *tokens, spend.requests, *cost, effort.duration_ms, effort.requested)
 
 
 def _output(output: Output | None) -> tuple[Any, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +15,8 @@ from contracts.errors import Code, Rejection
 from contracts.executor import NodeStatus, RunStatus, Wanted
 from contracts.run_control import Runtime
 from contracts.verdict import Verdict
-from services.executor.domain.facts import money
-from services.executor.domain.scene import Order, Scene, SceneNode, Weather, Worker
+from services.executor.domain.facts import known, money
+from services.executor.domain.scene import DeadOrder, Order, Scene, SceneNode, Weather, Worker
 from services.executor.engine import signals
 
 
@@ -43,6 +45,7 @@ async def scene(connection: Connection, company: str, run_id: UUID) -> Scene:
         owner=_worker(row),
         nodes=[_node(n) for n in await _nodes(connection, run_id)],
         orders=[_order(o) for o in await _orders(connection, run_id)],
+        dead=[_dead(d) for d in await _dead_orders(connection, run_id)],
     )
 
 
@@ -71,6 +74,15 @@ async def _orders(connection: Connection, run_id: UUID) -> list[Any]:
     )
 
 
+async def _dead_orders(connection: Connection, run_id: UUID) -> list[Any]:
+    return await connection.fetch(
+        """select id, subject as kind, body, reason, created_at, (headers->>'ce-time')::timestamptz as given_at
+           from dead_letters where consumer = $2 and headers->>'ce-subject' = $1 and replayed_at is null
+           order by created_at""",
+        str(run_id), signals.DEAD_ORDERS,
+    )  # fmt: skip
+
+
 async def runtime(connection: Connection, company: str, run_id: UUID) -> Runtime:
     """Raises Rejection(not_found)."""
     row = await connection.fetchrow(
@@ -82,11 +94,11 @@ async def runtime(connection: Connection, company: str, run_id: UUID) -> Runtime
         raise Rejection(Code.NOT_FOUND, f"there is no run {run_id}")
     states = await connection.fetch(
         """select status, count(*) as nodes, sum(attempt) as attempts, sum(cost_usd) as cost,
-                  bool_or(cost_usd is null) as unknown
+                  sum(estimated_calls)::int as estimated, sum(unpriced_calls)::int as unpriced
            from nodes where run_id = $1 group by status""",
         run_id,
     )
-    unknown = any(s["unknown"] for s in states)
+    unpriced = sum(s["unpriced"] for s in states)
     return Runtime(
         run_id=run_id,
         status=row["status"],
@@ -96,7 +108,9 @@ async def runtime(connection: Connection, company: str, run_id: UUID) -> Runtime
         worker_host=row["host"],
         lease_until=row["lease_until"],
         error=row["error"],
-        cost_usd=None if unknown else money(sum(s["cost"] for s in states)),
+        cost_usd=known(sum((s["cost"] or Decimal(0) for s in states), Decimal(0)), unpriced),
+        estimated_calls=sum(s["estimated"] for s in states),
+        unpriced_calls=unpriced,
         started_at=row["started_at"],
         ended_at=row["ended_at"],
     )
@@ -139,3 +153,9 @@ def _shortage(row: asyncpg.Record) -> Shortage | None:
 
 def _order(row: asyncpg.Record) -> Order:
     return Order(row["kind"].removeprefix("node_"), row["key"], row["created_at"], row["by"])
+
+
+def _dead(row: asyncpg.Record) -> DeadOrder:
+    payload = json.loads(row["body"])
+    order = Order(row["kind"].removeprefix("node_"), payload.get("key"), row["given_at"], payload.get("by"))
+    return DeadOrder(row["id"], order, row["reason"], row["created_at"])

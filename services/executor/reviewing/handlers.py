@@ -87,6 +87,7 @@ def _verdict(fact: VerdictGiven, envelope: Envelope) -> Verdict:
         "decision",
         "critical",
         "score",
+        "threshold",
         "source",
         "reviewer",
         "critique",

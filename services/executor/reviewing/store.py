@@ -8,9 +8,9 @@ from uuid import UUID
 import asyncpg
 
 from chassis.postgres import Connection, Pool
-from contracts.executor import NodeStatus, Usage
+from contracts.executor import NodeStatus
 from contracts.review import Attempt, Attempts, BookReview, GetReviewCase, Guidance, HeldNode, ListHeld, ReviewCase
-from services.executor.domain.facts import money
+from services.executor.domain.facts import SPENT, Spend
 from services.executor.domain.waits_for import Link, waits_for
 from services.executor.store import HELD, ordering
 
@@ -32,7 +32,9 @@ async def case(pool: Pool, q: GetReviewCase) -> ReviewCase | None:
                   case when {IS_THE_NODES} then n.output else a.output end as output,
                   case when {IS_THE_NODES} then n.output_ref else a.output_ref end as output_ref,
                   case when {IS_THE_NODES} then n.output_size else a.output_size end as output_size,
-                  case when {IS_THE_NODES} then n.checksum else a.checksum end as checksum
+                  case when {IS_THE_NODES} then n.checksum else a.checksum end as checksum,
+                  (select count(*)::int from guidances g
+                   where g.node_id = n.id and g.attempt <= a.number and g.revised) as revisions
            from nodes n join runs r on r.id = n.run_id
                 cross join lateral (
                     select number, status, requested, output, output_ref, output_size, checksum
@@ -55,11 +57,13 @@ async def book(connection: Connection, review: BookReview) -> int | None:
     usage = review.usage
     run = await connection.fetchval(
         """update nodes n set prompt_tokens = n.prompt_tokens + $4, completion_tokens = n.completion_tokens + $5,
-               requests = n.requests + $6, cost_usd = n.cost_usd + $7::text::numeric
+               requests = n.requests + $6, cost_usd = coalesce(n.cost_usd, 0) + coalesce($7::text::numeric, 0),
+               estimated_calls = n.estimated_calls + $8, unpriced_calls = n.unpriced_calls + $9
            where id = $1 and company_id = $2 and ($3 = 0 or exists (select from attempts where node_id = $1 and number = $3))
            returning run_id""",
         review.node_id, review.company, review.attempt,
-        usage.prompt_tokens, usage.completion_tokens, usage.requests, usage.cost_usd,
+        usage.prompt_tokens, usage.completion_tokens, usage.requests, usage.cost_usd, usage.estimated_calls,
+        usage.unpriced_calls or (usage.requests if usage.cost_usd is None else 0),
     )  # fmt: skip
     if run is None:
         return None
@@ -81,7 +85,7 @@ async def attempts(pool: Pool, company: str, node_id: UUID) -> Attempts | None:
         return None
     rows = await pool.fetch(
         f"""select a.number, a.status, a.model, a.requested, a.prompt_tokens, a.completion_tokens, a.requests, a.cost_usd,
-                  a.duration_ms, a.error, a.started_at, a.ended_at,
+                  a.estimated_calls, a.unpriced_calls, a.duration_ms, a.error, a.started_at, a.ended_at,
                   (select guidance from guidances where node_id = a.node_id and attempt <= a.number
                    order by attempt desc limit 1) as guidance,
                   case when {IS_THE_NODES} then n.output else a.output end as output,
@@ -131,7 +135,6 @@ async def _links(pool: Pool, runs: set[UUID]) -> dict[UUID, list[Link]]:
 
 
 def _attempt(row: asyncpg.Record) -> Attempt:
-    usage = {name: row[name] for name in ("prompt_tokens", "completion_tokens", "requests")}
-    kept: dict[str, Any] = {name: value for name, value in row.items() if name not in (*usage, "cost_usd", "guidance")}
+    kept: dict[str, Any] = {name: value for name, value in row.items() if name not in (*SPENT, "guidance")}
     guidance = Guidance.model_validate(row["guidance"]) if row["guidance"] else None
-    return Attempt(**kept, usage=Usage(**usage, cost_usd=money(row["cost_usd"])), guidance=guidance, diff=None)
+    return Attempt(**kept, usage=Spend.of(row).usage(), guidance=guidance, diff=None)

@@ -17,15 +17,16 @@ from contracts.budgets import (
     RemoveBudget,
     Reserved,
     ReserveSpend,
-    Scope,
     SetBudget,
     Settled,
     SettleSpend,
 )
 from contracts.errors import Code, Rejection
 from contracts.page import Page
+from contracts.scope import Scope
 from services.executor.domain.budget import Account
 from services.executor.spending import store
+from services.executor.spending.beginning import store as beginning
 from services.executor.spending.till import Call, Short, Till, reserve
 from services.executor.spending.waits import store as waits
 
@@ -44,10 +45,11 @@ class Budgets:
         return Page(items=items, total=total)
 
     async def set_budget(self, request: SetBudget, context: Context) -> Budget:
-        """Raises Rejection(invalid)."""
+        """Raises Rejection(invalid), or RetryLater."""
         account = _account(request)
+        terms = (request.company, account, request.limit_usd, request.by)
         async with self._uow.order(request, context) as tx:
-            row = await store.set_limit(tx.conn, request.company, account, request.limit_usd, request.by)
+            row = await store.set_limit(tx.conn, *terms) or await beginning.begin(tx.conn, *terms)
             await waits.look_at_prices_again(tx.conn, (request.company, account))
             tx.publish(BudgetSet(company=request.company, budget_id=row.id, **row.told(), by=request.by))
             tx.after_commit(self._changed)

@@ -14,7 +14,6 @@ from chassis.context import Context
 from chassis.llm.spending import Estimate, OverBudget, Settlements
 from chassis.postgres import CONNECTION_LOST, server_is_away
 from services.executor.domain.budget import Account
-from services.executor.engine.store import TROUBLE
 from services.executor.spending.till import Call, Caller, Short, Till
 
 log = structlog.get_logger(__name__)
@@ -40,7 +39,7 @@ class Purses:
     def __init__(self, till: Till, worker: Callable[[], UUID]) -> None:
         self._till = till
         self._worker = worker
-        self._settlements = Settlements(*TROUBLE)
+        self._settlements = Settlements()
 
     def of(self, attempt: Attempt) -> LocalPurse | None:
         """None where no budget is in force: then a call takes not one statement more."""

@@ -9,8 +9,9 @@ from uuid import UUID
 
 import asyncpg
 
-from chassis.postgres import Connection, Pool
-from contracts.budgets import Budget, ListBudgets, Scope
+from chassis.postgres import Connection, Pool, affected
+from contracts.budgets import Budget, ListBudgets
+from contracts.scope import Scope
 from services.executor.domain.budget import Account
 from services.executor.domain.facts import money
 from services.executor.engine.reviews.store import STILL_TOLD
@@ -20,21 +21,13 @@ from services.executor.store import ordering
 BUDGET = (
     "id, company_id, scope, scope_id, limit_usd, spent_usd, reserved_usd, exhausted_at, set_by, created_at, updated_at"
 )
+#: one that was settled before it was made stays, so that it never is
+CLOSE = "delete from reservations where id = $1 and settled_at is null returning budgets, amount_usd"
 WAITING = f"""(select count(*) from budget_waits w where (w.company_id, w.scope, w.scope_id)
     = (budgets.company_id, budgets.scope, budgets.scope_id) and {STILL_WAITS})::int as waiting"""
 
 ORDERS = {name: name for name in ("scope_id", "limit_usd", "spent_usd", "created_at", "updated_at")} | {
     "scope": "array_position('{company,project,task,agent}'::text[], scope)"
-}
-
-#: by scope: the nodes whose cost counts
-SPENT_BY = {
-    Scope.COMPANY: "select sum(n.cost_usd) from nodes n where n.company_id = $1 and n.company_id = $2",
-    Scope.PROJECT: """select sum(n.cost_usd) from nodes n join runs r on r.id = n.run_id
-                      where r.company_id = $1 and r.project_id = $2""",
-    Scope.TASK: """select sum(n.cost_usd) from nodes n join runs r on r.id = n.run_id
-                   where r.company_id = $1 and r.task_id::text = $2""",
-    Scope.AGENT: "select sum(n.cost_usd) from nodes n where n.company_id = $1 and n.spec->>'agent_id' = $2",
 }
 
 
@@ -78,7 +71,7 @@ async def budget(connection: Connection | Pool, company: str, account: Account) 
     row = await connection.fetchrow(
         f"select {BUDGET} from budgets where company_id = $1 and scope = $2 and scope_id = $3", company, *account
     )
-    return _row(row) if row else None
+    return row_of(row) if row else None
 
 
 async def note_reservation(
@@ -88,20 +81,29 @@ async def note_reservation(
     budgets: Sequence[UUID],
     amount: Decimal,
     lasts: float,
+    accounts: Sequence[Account] | None,
     worker: UUID | None = None,
     node: UUID | None = None,
     attempt: int | None = None,
-) -> None:
-    await connection.execute(
-        """insert into reservations (id, company_id, budgets, amount_usd, worker_id, node_id, attempt, expires_at)
-           values ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + make_interval(secs => $8))""",
-        id, company, budgets, amount, worker, node, attempt, lasts,
+) -> bool:
+    """False when it has been settled already: nobody makes this call any more. `accounts` of who calls for no node."""
+    payer = None if accounts is None else [f"{scope}/{id}" for scope, id in accounts]
+    tag = await connection.execute(
+        """insert into reservations
+               (id, company_id, budgets, amount_usd, accounts, worker_id, node_id, attempt, expires_at)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + make_interval(secs => $9))
+           on conflict (id) do nothing""",
+        id, company, budgets, amount, payer, worker, node, attempt, lasts,
     )  # fmt: skip
+    return affected(tag) == 1
 
 
 async def settle(connection: Connection, reservation: UUID, amount: Decimal | None) -> bool | None:
-    """Whether somebody may wait for the room that this makes; None when it was settled before. In a transaction."""
-    row = await connection.fetchrow("delete from reservations where id = $1 returning budgets, amount_usd", reservation)
+    """Whether somebody may wait for the room that this makes; None when there was nothing to settle, and then there never
+    will be. In a transaction."""
+    row = await connection.fetchrow(CLOSE, reservation)
+    if row is None and not await _forbid(connection, reservation):
+        row = await connection.fetchrow(CLOSE, reservation)  # it was committed while we looked
     if row is None:
         return None
     awaited = False
@@ -116,11 +118,27 @@ async def settle(connection: Connection, reservation: UUID, amount: Decimal | No
     return awaited
 
 
+async def _forbid(connection: Connection, reservation: UUID) -> bool:
+    """Whoever gives up asking settles, and may overtake what he asked for. Waits for a reservation that is being made."""
+    tag = await connection.execute(
+        """insert into reservations (id, company_id, budgets, amount_usd, settled_at, expires_at)
+           values ($1, '', '{}', 0, clock_timestamp(), clock_timestamp()) on conflict (id) do nothing""",
+        reservation,
+    )
+    return affected(tag) == 1
+
+
+async def forget_settled(pool: Pool) -> None:
+    """No reservation is on its way for so long."""
+    await pool.execute("delete from reservations where settled_at < clock_timestamp() - interval '1 day'")
+
+
 async def lost(pool: Pool, most: int) -> list[UUID]:
     """Reservations that nobody will settle: their worker is dead, or their time is over."""
     rows = await pool.fetch(
         """select r.id from reservations r left join workers w on w.id = r.worker_id
-           where r.expires_at < clock_timestamp() or w.dead order by r.id limit $1""",
+           where r.settled_at is null and not r.follows and (r.expires_at < clock_timestamp() or w.dead)
+           order by r.id limit $1""",
         most,
     )
     return [row["id"] for row in rows]
@@ -134,7 +152,7 @@ async def note_exhaustion(connection: Connection, company: str, account: Account
               and ($4::numeric is null or spent_usd + reserved_usd + $4 > limit_usd) returning {BUDGET}""",
         company, *account, need,
     )  # fmt: skip
-    return _row(row) if row else None
+    return row_of(row) if row else None
 
 
 async def terms_of(pool: Pool, node: UUID) -> tuple[dict[str, Any], dict[str, str], dict[str, Any] | None]:
@@ -160,19 +178,16 @@ async def terms_of(pool: Pool, node: UUID) -> tuple[dict[str, Any], dict[str, st
 # budgets
 
 
-async def set_limit(connection: Connection, company: str, account: Account, limit: Decimal, by: str | None) -> Row:
-    """A new budget begins with what its nodes have cost so far."""
-    scope, id = account
+async def set_limit(
+    connection: Connection, company: str, account: Account, limit: Decimal, by: str | None
+) -> Row | None:
+    """None when there is no such budget yet."""
     row = await connection.fetchrow(
-        f"""insert into budgets as b (company_id, scope, scope_id, limit_usd, set_by, spent_usd)
-            values ($1, $3, $2, $4, $5, coalesce(({SPENT_BY[scope]}), 0))
-            on conflict (company_id, scope, scope_id) do update set limit_usd = excluded.limit_usd,
-                set_by = excluded.set_by, exhausted_at = null, updated_at = clock_timestamp()
-            returning {BUDGET}""",
-        company, id, scope, limit, by,
+        f"""update budgets set limit_usd = $4, set_by = $5, exhausted_at = null, updated_at = clock_timestamp()
+            where company_id = $1 and scope = $2 and scope_id = $3 returning {BUDGET}""",
+        company, *account, limit, by,
     )  # fmt: skip
-    assert row is not None, "an upsert without a condition has a row"
-    return _row(row)
+    return row_of(row) if row else None
 
 
 async def remove(connection: Connection, company: str, account: Account) -> Budget | None:
@@ -202,9 +217,9 @@ async def list_budgets(connection: Connection | Pool, q: ListBudgets) -> tuple[l
 
 def shown(row: asyncpg.Record) -> Budget:
     kept = ("exhausted_at", "set_by", "created_at", "updated_at")
-    return Budget(**_row(row).told(), waiting_nodes=row["waiting"], **{name: row[name] for name in kept})
+    return Budget(**row_of(row).told(), waiting_nodes=row["waiting"], **{name: row[name] for name in kept})
 
 
-def _row(row: asyncpg.Record) -> Row:
+def row_of(row: asyncpg.Record) -> Row:
     sums = (row["limit_usd"], row["spent_usd"], row["reserved_usd"])
     return Row(row["id"], row["company_id"], Scope(row["scope"]), row["scope_id"], *sums)

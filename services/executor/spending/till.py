@@ -12,7 +12,7 @@ from chassis.context import Context
 from chassis.postgres import Connection
 from chassis.unit_of_work import UnitOfWork
 from contracts.budgets import BudgetExhausted, Shortage
-from contracts.errors import FluidcrewError
+from contracts.errors import Code, FluidcrewError, Rejection
 from services.executor.domain.budget import Account
 from services.executor.domain.facts import money
 from services.executor.spending import store
@@ -98,7 +98,7 @@ async def reserve(
     call: Call,
     caller: Caller | None = None,
 ) -> bool:
-    """In the caller's transaction, which must be rolled back on Short."""
+    """In the caller's transaction, which must be rolled back on Short, and on the Rejection of what was settled before."""
     taken: list[UUID] = []
     for account in accounts:
         found = None if call.amount is None else await store.take(connection, company, account, call.amount)
@@ -108,8 +108,9 @@ async def reserve(
             raise Short(account, call.amount, _shortage(budget, call))
     if not taken or call.amount is None:
         return False
-    about = (caller.worker, caller.node_id, caller.attempt) if caller else ()
-    await store.note_reservation(connection, id, company, taken, call.amount, call.lasts, *about)
+    about = (None, caller.worker, caller.node_id, caller.attempt) if caller else (accounts,)
+    if not await store.note_reservation(connection, id, company, taken, call.amount, call.lasts, *about):
+        raise Rejection(Code.ILLEGAL_STATE, "this reservation was settled before it could be made; make another one")
     return True
 
 

@@ -11,6 +11,7 @@ from chassis.postgres import CONNECTION_LOST, Pool
 from chassis.telemetry import RECONCILED
 from chassis.unit_of_work import UnitOfWork
 from services.executor.spending import store
+from services.executor.spending.beginning import store as beginning
 from services.executor.spending.till import Till
 from services.executor.spending.waits import store as waits
 
@@ -55,6 +56,9 @@ class Treasurer:
             if await self._till.settle(reservation, None):
                 RECONCILED.labels("reservation_lost").inc()
                 log.warning("budget.charged_in_full", reservation=str(reservation))
+        for attempt in await beginning.ended(self._pool, MOST_AT_ONCE):
+            await self._till.settle(attempt.reservation, attempt.cost)
+        await store.forget_settled(self._pool)
         for found in await waits.releases(self._pool):
             await self._release(found)
         await waits.forget_stale_waits(self._pool)

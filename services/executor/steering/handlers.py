@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from chassis.bus import Bus
@@ -23,6 +24,8 @@ from services.executor.steering import store
 from services.executor.steering.store import Met, MetNode, TaskIsTaken
 from services.executor.store import control_of
 
+FIELDS = ("prompt", "instructions", "llm_backend", "llm_model")  # what another attempt may be given
+
 
 class Steering:
     def __init__(self, uow: UnitOfWork, bus: Bus, models: Models) -> None:
@@ -40,7 +43,8 @@ class Steering:
                     await _reopen(tx.conn, run)
                 await store.leave(tx.conn, run.id, Asked(action, request.mode, request.by))
                 await store.note_wish(tx.conn, run.id, WANTS[action], request.mode, request.by)
-                tx.publish(_asked(run, request))
+                about = {"company": run.company, "run_id": run.id, "task_id": run.task_id, "title": run.title}
+                tx.publish(RunControlAsked(**about, action=action, mode=request.mode, by=request.by))
                 self._ring_after(tx, run.id)
             return tx.answer(
                 RunControlled(
@@ -63,7 +67,7 @@ class Steering:
             if judge_node(action, request.mode, run.standing, expected):
                 order = Steered(node.key, action, request.mode, request.prompt, request.params, request.by)
                 reopened = await self._leave(tx, run, request, order)
-                tx.publish(_node_asked(run, node, request))
+                tx.publish(NodeControlAsked(**_about(run, node, request), action=action, mode=request.mode))
             return tx.answer(
                 NodeControlled(
                     node_id=request.node_id,
@@ -83,7 +87,9 @@ class Steering:
             judge_rerun(run.standing, expected)
             order = self._another_attempt(node, request)
             reopened = await self._leave(tx, run, request, order)
-            tx.publish(_rerun_asked(run, node, request))
+            given = [name for name in FIELDS if getattr(request, name) is not None]
+            kept = request.keep_descendants
+            tx.publish(NodeRerunAsked(**_about(run, node, request), fields=given, keep_descendants=kept))
             return tx.answer(
                 NodeRerun(
                     node_id=request.node_id,
@@ -106,8 +112,17 @@ class Steering:
                 errors = [{"loc": ["llm_backend"], "msg": str(failure)}]
                 raise Rejection(Code.INVALID, str(failure), errors=errors) from None
             backend, model = choice.provider, choice.model
-        instructions, keep = request.instructions, request.keep_descendants
-        return Rerun(node.key, instructions, request.prompt, backend, model, keep, request.by)
+        return Rerun(
+            key=node.key,
+            instructions=request.instructions,
+            prompt=request.prompt,
+            llm_backend=backend,
+            llm_model=model,
+            keep_descendants=request.keep_descendants,
+            by=request.by,
+            critique=request.critique.text if request.critique else None,
+            of_attempt=request.critique.of_attempt if request.critique else None,
+        )
 
     async def _leave(self, tx: Tx, run: Met, request: ControlNode | RerunNode, order: Steered | Rerun) -> bool:
         """Returns whether the run had ended and goes on."""
@@ -150,43 +165,10 @@ async def _reopen(connection: Connection, run: Met) -> None:
         raise Rejection(Code.RUN_ACTIVE, message, run_id=str(other)) from None
 
 
-def _asked(run: Met, request: ControlRun) -> RunControlAsked:
-    return RunControlAsked(
-        company=run.company,
-        run_id=run.id,
-        task_id=run.task_id,
-        title=run.title,
-        action=request.action,
-        mode=request.mode,
-        by=request.by,
-    )
-
-
-def _node_asked(run: Met, node: MetNode, request: ControlNode) -> NodeControlAsked:
-    return NodeControlAsked(
-        company=run.company,
-        run_id=run.id,
-        node_id=request.node_id,
-        key=node.key,
-        attempt=node.attempt,
-        action=request.action,
-        mode=request.mode,
-        by=request.by,
-    )
-
-
-def _rerun_asked(run: Met, node: MetNode, request: RerunNode) -> NodeRerunAsked:
-    fields = ("prompt", "instructions", "llm_backend", "llm_model")
-    return NodeRerunAsked(
-        company=run.company,
-        run_id=run.id,
-        node_id=request.node_id,
-        key=node.key,
-        attempt=node.attempt,
-        fields=[name for name in fields if getattr(request, name) is not None],
-        keep_descendants=request.keep_descendants,
-        by=request.by,
-    )
+def _about(run: Met, node: MetNode, request: ControlNode | RerunNode) -> dict[str, Any]:
+    """What every order to a node tells of it."""
+    place = {"company": run.company, "run_id": run.id, "node_id": request.node_id}
+    return {**place, "key": node.key, "attempt": node.attempt, "by": request.by}
 
 
 def _foreseen(run: Met, node: NodeStanding) -> NodeStanding:

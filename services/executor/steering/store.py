@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -13,7 +14,7 @@ from contracts.errors import FluidcrewError
 from contracts.executor import ControlMode, NodeStatus, RunAction, RunStatus, Wanted
 from contracts.run_control import NodeAction
 from services.executor.domain.control import NodeStanding, Standing
-from services.executor.domain.facts import Asked, Judged, Rerun, Steered
+from services.executor.domain.facts import Asked, Funded, Judged, Rerun, Steered
 from services.executor.domain.run import VERDICT
 from services.executor.engine import signals
 
@@ -42,6 +43,20 @@ class MetNode(NamedTuple):
     waiting: Sequence[NodeAction | Literal["rerun"]]
     llm_backend: str | None
     llm_model: str | None
+
+
+class Blamed(NamedTuple):
+    """The oldest order of a run; `tries` are the turns that it has broken, or may have."""
+
+    id: int
+    kind: str
+    payload: dict[str, Any]
+    created_at: datetime
+    tries: int
+    company: str
+    task_id: UUID | None
+    title: str
+    context: dict[str, str]
 
 
 async def lock_run(connection: Connection, company: str, run_id: UUID) -> Met | None:
@@ -108,18 +123,64 @@ async def reopen(connection: Connection, run_id: UUID) -> None:
     """The run holds its task from now on. Raises TaskIsTaken."""
     try:
         async with connection.transaction():
-            await connection.execute("update runs set reopening = true where id = $1", run_id)
+            await connection.execute(
+                "update runs set reopening = true, activation = nextval('activations') where id = $1", run_id
+            )
     except asyncpg.UniqueViolationError as error:
         raise TaskIsTaken from error
 
 
-async def leave(connection: Connection, run_id: UUID, order: Asked | Steered | Rerun | Judged) -> None:
+async def leave(connection: Connection, run_id: UUID, order: Asked | Steered | Rerun | Judged | Funded) -> None:
     """For the run's owner, or for whoever claims it: `wake_at` keeps it from being slept over."""
     kind, payload = signals.written(order)
     await connection.execute("insert into signals (run_id, kind, payload) values ($1, $2, $3)", run_id, kind, payload)
     await connection.execute(
-        "update runs set wake_at = clock_timestamp(), updated_at = clock_timestamp() where id = $1", run_id
+        """update runs set wake_at = clock_timestamp(), goes_on = goes_on or $2, updated_at = clock_timestamp()
+           where id = $1""",
+        run_id, kind in signals.REOPENING,
+    )  # fmt: skip
+
+
+async def is_there(connection: Connection, run_id: UUID) -> bool:
+    """Locks the run."""
+    return bool(await connection.fetchval("select true from runs where id = $1 for update", run_id))
+
+
+async def blame(connection: Connection, run_id: UUID) -> Blamed | None:
+    """The orders behind the oldest one are read one by one from now on: it may be any of them. None when there is none."""
+    run = await connection.fetchrow(
+        "select company_id, task_id, title, context from runs where id = $1 for update", run_id
     )
+    rows = await connection.fetch(
+        """update signals s set tries = greatest(s.tries, 1) + (s.id = oldest.id and s.tries > 0)::int
+           from (select min(id) as id from signals where run_id = $1) as oldest where s.run_id = $1
+           returning s.id, s.kind, s.payload, s.created_at, s.tries""",
+        run_id,
+    )
+    return Blamed(*min(rows, key=lambda row: row["id"]), *run) if run is not None and rows else None
+
+
+async def look_again(connection: Connection, run_id: UUID, seconds: float) -> None:
+    await connection.execute(
+        """update runs set wake_at = clock_timestamp() + make_interval(secs => $2), updated_at = clock_timestamp()
+           where id = $1""",
+        run_id, seconds,
+    )  # fmt: skip
+
+
+async def drop(connection: Connection, run_id: UUID, order: int) -> bool:
+    """Nobody carries it out, and what it asked of the run is not wanted any more. False when it is gone already."""
+    if not await is_there(connection, run_id):
+        return False
+    kind = await connection.fetchval("delete from signals where id = $1 returning kind", order)
+    if kind in set(RunAction):
+        await connection.execute(
+            """update runs set wanted = case when 'control' = any(pause_reasons) then 'pause' else 'run' end,
+                   control_asked_at = null, control_by = null, control_effective_at = null
+               where id = $1""",
+            run_id,
+        )
+    return kind is not None
 
 
 async def note_wish(connection: Connection, run_id: UUID, wanted: Wanted, mode: ControlMode, by: str | None) -> None:

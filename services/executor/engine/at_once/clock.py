@@ -20,6 +20,11 @@ class Clock:
     def told(self, fence: Fence) -> None:
         self._told, self._at = fence, asyncio.get_running_loop().time()
 
+    def heard(self, fence: Fence) -> None:
+        """What a beat said; turns may have been written meanwhile."""
+        if self._told is None or fence.turn >= self._told.turn:
+            self.told(fence)
+
     def forget(self) -> None:
         self._told = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,16 +12,20 @@ from chassis.outbox import Batch, Entry, Outgoing
 from chassis.postgres import Connection
 from services.executor.domain.run import Closed, Node, Opened, Run
 from services.executor.domain.status import NODE_FINAL, RUN_FINAL
+from services.executor.engine.signals import REOPENING
 from services.executor.engine.store import Fence, columns
 
 #: of the row `r` of runs and what it becomes, `x`; $31 are the final states
 IS_AS_WANTED = """(x.status = any($31::text[]) or r.wanted = 'pause' and x.status = 'paused'
     or r.wanted = 'run' and x.status = 'running' and x.pause_reasons = '')"""
+#: That of a run which is being claimed only says that it may be.
+WOKEN_AT = "case when r.owner = $1 then r.wake_at end"
 #: A statement that waits for the row reads it anew, but not the signals: an order that came in meanwhile has set `wake_at`.
-HAS_NO_ORDERS = "(r.wake_at is null and not exists (select from signals s where s.run_id = r.id))"
-#: An order that makes the run go on may wait. Until its owner has read it, no other run of the task may start.
-MAY_GO_ON = """(x.status = any($31::text[]) and x.status <> 'canceled' and (r.wake_at is not null
-    or exists (select from signals s where s.run_id = r.id and s.kind not in ('verdict', 'nodes_funded'))))"""
+HAS_NO_ORDERS = f"({WOKEN_AT} is null and not exists (select from signals s where s.run_id = r.id))"
+#: An order that makes the run go on may wait. Until its owner has read it, no other run of the task may start. One that
+#: came in while this statement waited for the row has set `goes_on`.
+MAY_GO_ON = f"""(x.status = any($31::text[]) and x.status <> 'canceled' and (r.goes_on or exists (select from signals s
+    where s.run_id = r.id and s.kind in ({", ".join(f"'{kind}'" for kind in sorted(REOPENING))}))))"""
 
 
 class Moves(NamedTuple):
@@ -38,7 +42,7 @@ class Moves(NamedTuple):
     runs: list[tuple[Run, bool, datetime | None]]
 
 
-def moving(only_if: str = "true") -> str:
+def moving(only_if: str = "true", fresh: str = "false") -> str:
     """Nodes, attempts and runs as common table expressions of one statement: a round trip each would be half of a small
     turn's time. Their values are those of `values_of`, and what uses them is below.
 
@@ -66,17 +70,17 @@ def moving(only_if: str = "true") -> str:
            ), led as (
                update runs r set status = x.status, pause_reasons = string_to_array(x.pause_reasons, E'\\n'),
                    error = x.error, time_left = x.time_left, deadline_at = x.deadline_at, started_at = x.started_at,
-                   ended_at = x.ended_at, owner = case when x.released then null else r.owner end,
+                   ended_at = x.ended_at, owner = case when x.released then null else $1 end,
                    control_effective_at = case when r.control_asked_at is null or r.control_effective_at is not null
                        then r.control_effective_at
                        when {IS_AS_WANTED} and {HAS_NO_ORDERS} then $2 end,
                    reopening = {MAY_GO_ON},
-                   wake_at = least(r.wake_at, x.wake_at), updated_at = $2
+                   epoch = r.epoch + (r.owner is null)::int, wake_at = least({WOKEN_AT}, x.wake_at), updated_at = $2
                from unnest($21::uuid[], $22::text[], $23::text[], $24::text[], $25::interval[], $26::timestamptz[],
                            $27::timestamptz[], $28::timestamptz[], $29::bool[], $30::timestamptz[])
                    as x (id, status, pause_reasons, error, time_left, deadline_at, started_at, ended_at, released,
                          wake_at)
-               where r.id = x.id and r.owner = $1 and {only_if}
+               where r.id = x.id and (r.owner = $1 or {fresh}) and {only_if}
                returning r.id
            ), walked as (
                insert into attempts (node_id, number, run_id, company_id, worker_id, status, error, started_at, ended_at)
@@ -96,12 +100,19 @@ FENCED = "exists (select from fence)"
 #: An order holds its run before it writes into the story: taken the other way round, the two would deadlock.
 RUNS_FIRST = "(select count(*) from led) >= 0"
 NUMBER = 38  # the parameter behind those of `moving`: of a whole turn, its number
+#: Runs are claimed by the way while they are as they were inserted: any order, and any other owner, has touched the row.
+FRESH = NUMBER + 1
+MESSAGES = NUMBER + 3
 TURN = f"""
-with fence as (
+with fresh as materialized (
+    select r.id from runs r, unnest(${FRESH}::uuid[], ${FRESH + 1}::xid[]) as x (id, version)
+    where r.id = x.id and r.xmin = x.version and r.owner is null for update of r skip locked
+), fence as (
     update workers set turn = ${NUMBER}
     where id = $1 and not dead and lease_until > clock_timestamp() and turn = ${NUMBER} - 1
+        and (select count(*) from fresh) = cardinality(${FRESH}::uuid[])
     returning clock_timestamp() as now, turn
-), {moving(FENCED)}, {outbox.writing(NUMBER + 1, f"{FENCED} and {RUNS_FIRST}")}
+), {moving(FENCED, "r.id in (select id from fresh)")}, {outbox.writing(MESSAGES, f"{FENCED} and {RUNS_FIRST}")}
 select fence.now, fence.turn, batches.ids, last.told from fence, batches, last
 """
 WITHIN = f"with {moving()}, {outbox.writing(NUMBER, RUNS_FIRST)} select batches.ids, last.told from batches, last"
@@ -118,11 +129,19 @@ async def save_within(
 
 
 async def save(
-    connection: Connection, worker: UUID, number: int, now: datetime, moves: Moves, messages: list[Entry]
+    connection: Connection,
+    worker: UUID,
+    number: int,
+    now: datetime,
+    moves: Moves,
+    messages: list[Entry],
+    fresh: Sequence[tuple[UUID, int]] = (),
 ) -> tuple[Fence, list[Batch]] | None:
-    """None when the worker's lease is over, or its last turn was another: then nothing was written."""
+    """None when the worker's lease is over, its last turn was another, or one of the runs that it claims, `fresh` with the
+    transaction that wrote them, was touched by somebody: then nothing was written."""
     outgoing = Outgoing(messages)
-    row = await connection.fetchrow(TURN, *values_of(worker, now, moves), number, *outgoing.values)
+    values = (*values_of(worker, now, moves), number, *columns(fresh, 2), *outgoing.values)
+    row = await connection.fetchrow(TURN, *values)
     return (Fence(row["now"], row["turn"]), outgoing.batches(row["ids"], row["told"])) if row else None
 
 

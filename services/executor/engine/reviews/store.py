@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from chassis.postgres import Connection
+from chassis.postgres import Connection, Pool
 from contracts.verdict import Verdict
 from services.executor.domain.draft import Draft
 from services.executor.domain.facts import Spend
@@ -23,7 +23,8 @@ async def results(connection: Connection, nodes: Collection[UUID]) -> Mapping[UU
         """select n.id, n.checksum, left(n.output, $2) as output_preview, n.model, n.duration_ms, a.requested,
                   coalesce(a.warnings, '{}') as warnings, coalesce(a.prompt_tokens, 0) as prompt_tokens,
                   coalesce(a.completion_tokens, 0) as completion_tokens, coalesce(a.requests, 0) as requests,
-                  case when a.node_id is null then 0 else a.cost_usd end as cost_usd
+                  coalesce(a.cost_usd, 0) as cost_usd, coalesce(a.estimated_calls, 0) as estimated_calls,
+                  coalesce(a.unpriced_calls, 0) as unpriced_calls
            from nodes n left join attempts a on a.node_id = n.id and a.number = n.attempt
            where n.id = any($1)""",
         list(nodes), PREVIEW_CHARACTERS,
@@ -34,16 +35,23 @@ async def results(connection: Connection, nodes: Collection[UUID]) -> Mapping[UU
 async def spent(connection: Connection, runs: Collection[UUID]) -> Mapping[UUID, Spend]:
     """What these runs have cost in all earlier turns, reviews included."""
     rows = await connection.fetch(
-        """select run_id, sum(prompt_tokens)::bigint as prompt, sum(completion_tokens)::bigint as completion,
-                  sum(requests)::int as requests, case when bool_and(cost_usd is not null) then sum(cost_usd) end as cost
+        """select run_id, sum(prompt_tokens)::bigint as prompt_tokens, sum(completion_tokens)::bigint as completion_tokens,
+                  sum(requests)::int as requests, sum(cost_usd) as cost_usd,
+                  sum(estimated_calls)::int as estimated_calls, sum(unpriced_calls)::int as unpriced_calls
            from nodes where run_id = any($1) group by run_id""",
         list(runs),
     )
-    return {row["run_id"]: Spend(row["prompt"], row["completion"], row["requests"], row["cost"]) for row in rows}
+    return {row["run_id"]: Spend.of(row) for row in rows}
 
 
-def spend_of(row: asyncpg.Record) -> Spend:
-    return Spend(row["prompt_tokens"], row["completion_tokens"], row["requests"], row["cost_usd"])
+async def delivered(pool: Pool, node: UUID, attempt: int) -> asyncpg.Record | None:
+    """Number, opening, size in bytes and checksum of what this attempt brought, or the latest one before that brought
+    anything."""
+    return await pool.fetchrow(
+        """select number, output, output_size, checksum from attempts
+           where node_id = $1 and number <= $2 and output is not null order by number desc limit 1""",
+        node, attempt,
+    )  # fmt: skip
 
 
 async def save(connection: Connection, drafts: Sequence[Draft]) -> None:
@@ -87,14 +95,15 @@ async def save_guidances(connection: Connection, guided: Sequence[Guided]) -> No
     for node, attempt, guidance, on_top in guided:
         told: dict[str, Any] = guidance.model_dump(exclude_none=True)
         await connection.execute(
-            f"""insert into guidances as g (node_id, attempt, guidance)
-               select n.id, $2, case
+            f"""insert into guidances as g (node_id, attempt, revised, guidance)
+               select n.id, $2, $4, case
                        when $4 or n.verdict is null then coalesce(
                            (select guidance from guidances where node_id = n.id and attempt <= $2 and ($4 or {STILL_TOLD})
                             order by attempt desc limit 1), '{{}}')
                        else jsonb_strip_nulls(jsonb_build_object('critique', n.verdict->>'critique')) end || $3::jsonb
                from nodes n where n.id = $1
-               on conflict (node_id, attempt) do update set guidance = excluded.guidance""",
+               on conflict (node_id, attempt) do update
+                   set guidance = excluded.guidance, revised = excluded.revised""",
             node.id, attempt, told, on_top,
         )  # fmt: skip
 

@@ -10,9 +10,9 @@ import asyncpg
 from chassis.postgres import Connection
 from contracts.message import Event
 from contracts.run_facts import NodeCompleted, RunCompleted
-from services.executor.domain.facts import NOTHING, Spend
+from services.executor.domain.facts import NOTHING, Spend, known
+from services.executor.engine.change import Change
 from services.executor.engine.reviews import store
-from services.executor.engine.turn import Change
 
 
 async def complete(connection: Connection, changes: Collection[Change]) -> None:
@@ -33,14 +33,15 @@ def _completed(fact: Event, results: Mapping[UUID, asyncpg.Record], costs: Mappi
         return _with_result(fact, results[fact.node_id])
     if isinstance(fact, RunCompleted):
         spend = costs[fact.run_id] + now
-        return fact.model_copy(update={"cost_usd": spend.usage().cost_usd, "tokens": spend.tokens})
+        counts = {"estimated_calls": spend.estimated, "unpriced_calls": spend.unpriced}
+        return fact.model_copy(update={"cost_usd": known(spend.cost, spend.unpriced), "tokens": spend.tokens, **counts})
     raise TypeError(f"nothing is known that completes a {type(fact).__name__}")
 
 
 def _with_result(fact: NodeCompleted, row: asyncpg.Record) -> NodeCompleted:
     told = {name: row[name] for name in ("checksum", "output_preview", "model", "duration_ms", "requested")}
     warnings = [*row["warnings"], *fact.warnings]
-    return fact.model_copy(update=told | {"usage": store.spend_of(row).usage(), "warnings": warnings})
+    return fact.model_copy(update=told | {"usage": Spend.of(row).usage(), "warnings": warnings})
 
 
 def _of_this_turn(change: Change) -> Spend:
