@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos import rules
+from tests.chaos import review_rules, rules
 from tests.chaos.history import History
 from tests.chaos.money import no_budget_is_exceeded
 from tests.chaos.moves import only_legal_moves
@@ -34,6 +34,14 @@ RULES: tuple[Rule, ...] = (
     rules.the_dead_are_those_expected,
     rules.the_state_does_not_depend_on_delivery,
     rules.promised_times_are_kept,
+    review_rules.nothing_counts_without_its_verdict,
+    review_rules.each_result_is_judged_once,
+    review_rules.a_held_result_is_not_built_upon,
+    review_rules.reviews_are_bounded,
+    review_rules.runs_cost_what_was_called,
+    review_rules.the_verdict_in_force_is_obeyed,
+    review_rules.whoever_waits_says_why,
+    review_rules.reruns_take_effect,
 )
 
 
@@ -56,7 +64,8 @@ def summary(history: History) -> str:
     statuses = Counter(run["status"] for run in history.runs.values())
     ends = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
     facts, calls, faults = len(history.facts), len(history.all("model")), len(history.all("fault"))
-    return f"{faults} faults, {len(history.runs)} runs ({ends or 'none'}), {calls} model calls, {facts} facts"
+    reviews = f", {len(found)} reviews" if (found := history.all("review")) else ""
+    return f"{faults} faults, {len(history.runs)} runs ({ends or 'none'}), {calls} model calls{reviews}, {facts} facts"
 
 
 def main(paths: Sequence[str]) -> int:

@@ -39,11 +39,20 @@ class Client:
         await self._http.aclose()
 
     async def once(
-        self, method: str, path: str, body: Any = None, *, key: str = "", actor: str = "", **about: Any
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        key: str = "",
+        actor: str = "",
+        request_id: str = "",
+        **about: Any,
     ) -> tuple[int, dict[str, Any]]:
         """Status and answer of one attempt; status 0 when there was none."""
         began, url = time.time(), self._rng.choice(self._urls)
-        headers = ({"Idempotency-Key": key} if key else {}) | ({"X-Actor": actor} if actor else {})
+        named = {"Idempotency-Key": key, "X-Actor": actor, "X-Request-ID": request_id}
+        headers = {name: value for name, value in named.items() if value}
         status, answer, extra = 0, {}, dict[str, Any]()
         try:
             response = await self._http.request(
@@ -89,15 +98,16 @@ class Client:
         status, answer = await self.once("GET", str(httpx.URL(path, params=query)))
         return answer if status == 200 else None
 
-    def submits(self, plan: Plan) -> None:
+    def submits(self, plan: Plan, gate: str = "off") -> None:
         walked = [n["id"] for n in plan.nodes if n.get("kind") == "noop"]
-        self._recorder.note("plan", name=plan.name, nodes={n["id"]: n["deps"] for n in plan.nodes}, walked=walked)
+        nodes = {n["id"]: n["deps"] for n in plan.nodes}
+        self._recorder.note("plan", name=plan.name, nodes=nodes, walked=walked, gate=gate)
 
-    async def launch(self, plan: Plan, **options: Any) -> str:
+    async def launch(self, plan: Plan, *, gate: str = "off", **options: Any) -> str:
         """The id of the run. Every third time the client asks once more, as if the answer had been lost."""
-        self.submits(plan)
+        self.submits(plan, gate)
         self._launches += 1
-        body = {"title": f"Chaos {plan.name}", "task": plan.nodes, "gate": "off", "options": options}
+        body = {"title": f"Chaos {plan.name}", "task": plan.nodes, "gate": gate, "options": options}
         about = {"key": f"launch {plan.name}", "plan": plan.name}
         status, answer = await self.until_answered("POST", "/tasks", body, **about)
         if self._launches % 3 == 0:

@@ -20,8 +20,10 @@ from tests.chaos import faults
 from tests.chaos.check import Violation, judge
 from tests.chaos.control import storm
 from tests.chaos.delivery import delivered_again
+from tests.chaos.echoes import told_again
 from tests.chaos.history import History
 from tests.chaos.money import rounds
+from tests.chaos.reviews import overtaken
 from tests.chaos.scenarios import COMPLETED, Play, stormy
 from tests.chaos.stage import staged
 from tests.chaos.streams import dropped_lines
@@ -107,12 +109,37 @@ MUTATIONS = (
     Mutation("no parking", ("gateway",), delivered_again, 3, ("the_state_does_not_depend_on_delivery",)),
     Mutation("sloppy resume", ("gateway",), dropped_lines, 5, ("no_watcher_misses_anything",)),
     Mutation("naive budget", ("executor",), rounds, 2, ("no_budget_is_exceeded",), NO_BOOKS),
+    Mutation(
+        "no record of reviews",
+        ("feedback",),
+        told_again,
+        4,
+        ("each_result_is_judged_once",),
+        ("drop index feedback.one_review_per_attempt",),
+    ),
+    Mutation("any attempt's verdict", ("executor",), overtaken, 8, ("nothing_counts_without_its_verdict",)),
+    Mutation(
+        "any version of a verdict",
+        ("executor",),
+        told_again,
+        4,
+        ("the_state_does_not_depend_on_delivery", "the_verdict_in_force_is_obeyed"),
+    ),
+    Mutation(
+        "no gate",
+        ("executor",),
+        overtaken,
+        3,
+        ("nothing_counts_without_its_verdict",),
+    ),
     Mutation("no unique run", (), storm, 40, ("one_active_run_per_task",), ANY_NUMBER, expect=""),
 )
 
 
 #: built as they are, without anything taken out: what is found out there would be found out anywhere
-NOTHING = Mutation("none", ("planner", "executor", "gateway"), stormy(*faults.ALL, pause=(0.3, 0.8), runs=3), 6, ())
+NOTHING = Mutation(
+    "none", ("planner", "executor", "feedback", "gateway"), stormy(*faults.ALL, pause=(0.3, 0.8), runs=3), 6, ()
+)
 
 
 async def found_out(world: ChaosWorld, mutation: Mutation, seed: str, file: Path) -> list[Violation]:

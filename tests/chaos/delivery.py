@@ -14,6 +14,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError
 
 from chassis.testing.eventually import eventually
+from contracts.catalog import EVENTS
 from contracts.streams import CONSUMERS
 from tests.chaos.scenarios import COMPLETED, Load, Scenario
 from tests.chaos.stage import Stage, buried
@@ -21,6 +22,7 @@ from tests.chaos.world import GATEWAYS
 from tests.system.world import as_the_keeper
 
 REPEATS = 10
+OWNER_OF = {f"{event.entity}_{event.verb}".upper(): event.owner for event in EVENTS}
 SETTLING = 40.0  # seconds: gaps are asked for after a while
 FORGET = "truncate gateway.timeline, gateway.told_stories, gateway.parked_facts, gateway.feeds cascade"
 
@@ -105,11 +107,11 @@ async def note_state(stage: Stage, after: str, expected: str = "") -> str:
 
 
 async def state_of(stage: Stage) -> str:
-    """Each story in its order, and each task. The order among stories is nobody's promise."""
+    """Each owner's story in its order, and each task. The order among stories is nobody's promise."""
     stories: defaultdict[str, list[str]] = defaultdict(list)
     for fact in await stage.facts():
-        of_the_planner = fact["level"].startswith(("TASK_", "PLAN_"))
-        stories[str(fact["task_id"] if of_the_planner else fact["run_id"])].append(fact["id"])
+        owner = OWNER_OF[fact["level"]]
+        stories[f"{owner} {fact['task_id'] if owner == 'planner' else fact['run_id']}"].append(fact["id"])
     page = await stage.got("/tasks", limit=200, include_archived="true")
     tasks = {task["id"]: task["status"] for task in page["items"]}
     return hashlib.sha256(json.dumps([stories, tasks], sort_keys=True).encode()).hexdigest()

@@ -7,17 +7,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 from tests.chaos.stage import Stage
-from tests.chaos.world import EXECUTORS, GATEWAYS, SERVICES
+from tests.chaos.world import EXECUTORS, GATEWAYS, REVIEWERS, SERVICES
 
 Fault = Callable[[Stage], Awaitable[None]]
 LEASE = 2.0  # seconds; as tests.system.defaults sets it
 
 
-def killed(*names: str, executors: int = 0) -> Fault:
+def killed(*names: str, executors: int = 0, reviewers: int = 0) -> Fault:
     """kill -9; back after a moment of any length."""
 
     async def fault(stage: Stage) -> None:
-        async with stage.fault(f"kill {' '.join(names)}", executors):
+        async with stage.fault(f"kill {' '.join(names)}", executors, reviewers):
             stage.world.kill(*names)
             await asyncio.sleep(stage.rng.choice((0, 0, stage.rng.uniform(0, 0.7))))
             await stage.world.revive(*names)
@@ -77,7 +77,9 @@ async def everything(stage: Stage) -> None:
         await stage.world.revive("nats", "postgres", "s3", *SERVICES)
 
 
-ANY_SERVICE: tuple[Fault, ...] = tuple(killed(name, executors=name in EXECUTORS) for name in SERVICES)
+ANY_SERVICE: tuple[Fault, ...] = tuple(
+    killed(name, executors=name in EXECUTORS, reviewers=name in REVIEWERS) for name in SERVICES
+)
 NATS = killed("nats")
 #: a database that is away for longer than a lease may cost every executor what it has in flight
 POSTGRES = killed("postgres", executors=len(EXECUTORS))

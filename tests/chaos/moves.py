@@ -34,7 +34,7 @@ NODE_MOVES: Mapping[str, Move] = {
     "NODE_COMPLETED": _from("running reviewing paused", "completed"),
     "NODE_PAUSED": _from("queued running reviewing completed", "paused"),
     "NODE_RESUMED": _from("paused", "queued"),
-    "NODE_REQUEUED": _from("completed failed", "queued"),
+    "NODE_REQUEUED": _from("completed failed reviewing paused", "queued"),
     "NODE_FAILED": _from("running reviewing", "failed"),
     "NODE_SKIPPED": _from("queued running paused failed", "skipped"),
     "NODE_CANCELED": _from("queued running reviewing paused", "canceled"),
@@ -72,7 +72,7 @@ class Life:
             yield f"{level} of {key} while it was {state}"
         if level == "NODE_STARTED":
             yield from self._start(key, attempt)
-        elif state == "running" and attempt != self.attempts.get(key):
+        elif state in ("running", "reviewing") and attempt != self.attempts.get(key):
             yield f"{level} of {key} for attempt {attempt}, the current one is {self.attempts.get(key)}"
         self.nodes[key] = after
 

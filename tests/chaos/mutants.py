@@ -21,10 +21,8 @@ def replace_part(owner: Any, name: str, part: Any) -> None:
     setattr(owner, name, part)
 
 
-def no_inbox() -> None:
-    """A consumer that keeps no account of what it has handled, and a projection that takes the last word for the newest."""
+def forget_the_inbox() -> None:
     from chassis.unit_of_work import UnitOfWork
-    from services.planner.handlers import runs
 
     @asynccontextmanager
     async def handling(self: UnitOfWork, envelope: Any, consumer: str) -> AsyncIterator[Any]:
@@ -32,6 +30,13 @@ def no_inbox() -> None:
             yield tx
 
     replace_part(UnitOfWork, "handling", handling)
+
+
+def no_inbox() -> None:
+    """A consumer that keeps no account of what it has handled, and a projection that takes the last word for the newest."""
+    from services.planner.handlers import runs
+
+    forget_the_inbox()
     replace_part(runs, "told", lambda run, state, sequence: replace(run, state=state, sequence=sequence))
 
 
@@ -155,6 +160,59 @@ def naive_budget() -> None:
     replace_part(store, "take", take)
 
 
+def no_record_of_reviews() -> None:
+    """Reviews of whatever arrives, however often it has been judged."""
+    from services.feedback.store.feedbacks import FeedbackStore
+
+    forget_the_inbox()
+    hold = FeedbackStore.hold
+
+    async def was_reviewed(self: FeedbackStore, node_id: Any, attempt: int) -> bool:
+        return False
+
+    async def unreviewed(self: FeedbackStore, company: str, case: Any) -> Any:
+        return replace(await hold(self, company, case), reviewed=False)
+
+    replace_part(FeedbackStore, "was_reviewed", was_reviewed)
+    replace_part(FeedbackStore, "hold", unreviewed)
+
+
+def any_attempt() -> None:
+    """Verdicts that count for the attempt that is there, whichever they are about."""
+    from services.executor.domain import review
+
+    void = review._void
+
+    def about_this_one(run: Any, node: Any, verdict: Any) -> str | None:
+        return void(run, node, verdict.model_copy(update={"attempt": node.attempt}))
+
+    replace_part(review, "_void", about_this_one)
+
+
+def any_version() -> None:
+    """Verdicts that count each time they come: the last that arrives, not the last that was given."""
+    from services.executor.domain import review
+
+    forget_the_inbox()
+    void = review._void
+    replace_part(review, "_void", lambda run, node, verdict: void(run, node._replace(heard=None), verdict))
+
+
+def no_gate() -> None:
+    """Results that count before anybody has judged them."""
+    from contracts.plan import Gate
+    from services.executor.domain import advance, results
+    from services.executor.domain.facts import Succeeded
+
+    def at_once(draft: Any, fact: Succeeded) -> None:
+        node = draft.nodes[fact.key]
+        if node.plan.gate is Gate.GATE:
+            draft.nodes[fact.key] = node._replace(plan=replace(node.plan, gate=Gate.OBSERVE))
+        results.succeed(draft, fact)
+
+    replace_part(advance, "MAKES", {**advance.MAKES, Succeeded: at_once})
+
+
 PROTECTIONS: dict[str, Callable[[], None]] = {
     "no inbox": no_inbox,
     "no command memory": no_command_memory,
@@ -166,6 +224,10 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
     "no parking": no_parking,
     "sloppy resume": sloppy_resume,
     "naive budget": naive_budget,
+    "no record of reviews": no_record_of_reviews,
+    "any attempt's verdict": any_attempt,
+    "any version of a verdict": any_version,
+    "no gate": no_gate,
     "none": lambda: None,
 }
 

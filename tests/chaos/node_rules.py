@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tests.chaos.history import Fact, History, Record
+from tests.chaos.model_server import unnumbered
 
 PATIENCE = 5.0  # seconds in which an owner that is alive, or is replaced, has heard an order
 #: by these a node is no longer paused, or was not to be
@@ -109,7 +110,8 @@ def _what_was_wanted_is_what_came(history: History) -> Iterator[str]:
                 wanted[key] = str(fact.body.get("by")).partition(",")[0]
             if fact.level != "NODE_COMPLETED" or key not in wanted or not _is_agent(history, run, key):
                 continue
-            if (came := fact.body.get("output_preview")) != says.get(wanted[key]):
+            came = fact.body.get("output_preview")
+            if unnumbered(str(came)) != says.get(wanted[key]):
                 yield f"{key} of run {run} was overridden by {wanted[key]}, and completed with {came!r}"
             if wanted[key] not in served:
                 yield f"{key} of run {run} is completed, and no model has answered {wanted[key]}"

@@ -25,10 +25,11 @@ class Point:
     service: str
     target: str
     after: bool = False
-    trigger: str = ""  # what must happen beside a run: "wipe" the broker, "order" a pause
+    trigger: str = ""  # what must happen beside a run: "wipe" the broker, "order" a pause, have it "review"ed
 
 
 EXECUTOR, PLANNER, GATEWAY = "services.executor", "services.planner", "services.gateway"
+FEEDBACK, REVIEWING = "services.feedback", "services.feedback.handlers.reviewing:Reviewing"
 POINTS = (
     Point("a run is committed, its starter not answered", "executor", f"{EXECUTOR}.handlers:Executor.start_run", True),
     Point(
@@ -50,6 +51,20 @@ POINTS = (
     Point("rows are committed, not published", "executor", "chassis.relay:Relay.hand_over"),
     Point("rows are published, not marked", "executor", "chassis.relay:Relay._mark"),
     Point("a lost stream is read, not repaired", "executor", "chassis.repair:Repair._message_ids", True, "wipe"),
+    Point(
+        "a verdict is taken in, not acknowledged",
+        "executor",
+        f"{EXECUTOR}.reviewing.handlers:Reviewing.on_verdict",
+        True,
+        "review",
+    ),
+    Point(
+        "a review is booked, its reviewer not answered",
+        "executor",
+        f"{EXECUTOR}.reviewing.handlers:Reviewing.book",
+        True,
+        "review",
+    ),
     Point("a start is noted, the executor not asked", "planner", f"{PLANNER}.handlers.starting:Starting._order", True),
     Point("a start is accepted, not noted", "planner", f"{PLANNER}.handlers.starting:Starting._accepted"),
     Point("a launch is done, not answered", "planner", f"{PLANNER}.handlers.launching:Launching.launch", True),
@@ -59,6 +74,18 @@ POINTS = (
     Point("facts are read, not told", "gateway", f"{GATEWAY}.timeline:tell"),
     Point("facts are told, not acknowledged", "gateway", f"{GATEWAY}.timeline:tell", True),
     Point("a request is answered, its client not", "gateway", "chassis.bus:Bus.ask", True),
+    Point("a result has arrived, its review is not noted", "feedback", f"{REVIEWING}.on_reviewing", False, "review"),
+    Point("a review is noted, its result not acknowledged", "feedback", f"{REVIEWING}.on_reviewing", True, "review"),
+    Point(
+        "a review may begin, its model is not called", "feedback", "chassis.llm.models:Models.complete", False, "review"
+    ),
+    Point("a judge has answered, nobody knows", "feedback", "chassis.llm.models:Models.complete", True, "review"),
+    Point(
+        "an answer is written down, not booked", "feedback", f"{FEEDBACK}.store.calls:CallStore.keep", True, "review"
+    ),
+    Point("a review is booked, not recorded", "feedback", f"{REVIEWING}._book", True, "review"),
+    Point("rows are committed, not published", "feedback", "chassis.relay:Relay.hand_over", False, "review"),
+    Point("a review is over, its worker is not done", "feedback", f"{REVIEWING}._record", True, "review"),
 )
 
 

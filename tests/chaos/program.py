@@ -6,15 +6,15 @@ from pathlib import Path
 
 import httpx
 
-from tests.chaos import between, cancels, control, delivery, money, reopening, streams, weather
+from tests.chaos import between, cancels, control, delivery, echoes, money, reopening, reviews, streams, weather
 from tests.chaos.scenarios import STORMS, Scenario
 from tests.chaos.stage import staged
 from tests.chaos.world import ChaosWorld
 from tests.system.defaults import API_KEY
 
 ALL: tuple[Scenario, ...] = (
+    *delivery.SCENARIOS,  # all that a stack was ever told is told again: least at the beginning
     *STORMS,
-    *delivery.SCENARIOS,
     *between.SCENARIOS,
     *control.SCENARIOS,
     *reopening.SCENARIOS,
@@ -22,6 +22,8 @@ ALL: tuple[Scenario, ...] = (
     *weather.SCENARIOS,
     *money.SCENARIOS,
     *streams.SCENARIOS,
+    *reviews.SCENARIOS,
+    *echoes.SCENARIOS,
 )
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 from tests.chaos import faults
 from tests.chaos.faults import Fault
@@ -38,8 +38,9 @@ class Load:
         self._stage, self._least, self._count = stage, least, clients
         self._over = asyncio.Event()
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Self:
         self._clients = [asyncio.create_task(self._submit(f"client {n}")) for n in range(self._count)]
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         self._over.set()
@@ -58,9 +59,9 @@ class Load:
             await ended(stage, run)
 
 
-def errand(layers: int, width: int, words: str) -> Plan:
+def errand(layers: int, width: int, words: str, say: str = "") -> Plan:
     """Agents' work that ends with steps for which no model is called: a turn of nothing but these is one statement."""
-    plan = Plan.layered(layers, width, words)
+    plan = Plan.layered(layers, width, words, say)
     before = plan.keys[-width:]
     for n in range(WALKED):
         plan.node(f"walk-{n}", *before, kind="noop")

@@ -15,14 +15,15 @@ from typing import Any
 
 from tests.chaos.client import Client
 from tests.chaos.history import ENDS, Record, Recorder
+from tests.chaos.model_server import JUDGE, judged_result
 from tests.chaos.orders import ordered_by
 from tests.chaos.watchers import Watcher, is_over
-from tests.chaos.world import ChaosWorld
+from tests.chaos.world import MOST_TOKENS, PRICE_OF_A_TOKEN, ChaosWorld
 from tests.system.defaults import CONCURRENCY
 from tests.system.ledger import Ledger, marks_of
 
 ENDING = 60.0  # seconds after the last fault, as promised
-OWNERS = ("planner", "executor", "feedback", "gateway")
+OWNERS = ("planner", "executor", "feedback", "publisher", "gateway")
 PAGE = 200
 
 
@@ -46,16 +47,17 @@ class Stage:
     ending: float = ENDING
     collected: bool = False
     nodes: dict[str, dict[str, str]] = field(default_factory=dict)  # of each run: key to id
+    people: random.Random = field(default_factory=random.Random)  # what they do depends on what they see
     tasks_follow: bool = True  # each run is the last of its task, which tells of its end as well
 
     @asynccontextmanager
-    async def fault(self, name: str, executors: int = 0) -> AsyncIterator[None]:
-        """`executors` is how many lose what they had in flight by it."""
+    async def fault(self, name: str, executors: int = 0, reviewers: int = 0) -> AsyncIterator[None]:
+        """`executors` and `reviewers` are how many lose what they had in flight by it."""
         began = time.time()
         try:
             yield
         finally:
-            self.recorder.note("fault", name=name, began=began, executors=executors)
+            self.recorder.note("fault", name=name, began=began, executors=executors, reviewers=reviewers)
 
     def dice(self, whose: str) -> random.Random:
         return random.Random(f"{self.seed} {whose}")
@@ -129,9 +131,18 @@ class Stage:
     async def _note_calls(self) -> None:
         for call in (await self.ledger.calls())[self.calls_before :]:
             for plan, key in marks_of(call).items():
-                about = {"outcome": call.outcome, "status": call.status, "ended": call.ended_at}
-                about["ordered_by"] = ordered_by(call)
-                self.recorder.note("model", number=call.number, plan=plan, key=key, began=call.at, **about)
+                about = {
+                    "outcome": call.outcome,
+                    "status": call.status,
+                    "ended": call.ended_at,
+                    "charged": call.charged,
+                }
+                if call.model == JUDGE:
+                    about["grade"], about["of"] = judged_result(call.user)
+                else:
+                    about["ordered_by"] = ordered_by(call)
+                kind = "review" if call.model == JUDGE else "model"
+                self.recorder.note(kind, number=call.number, plan=plan, key=key, began=call.at, **about)
 
     async def _until(self, holds: Callable[[], Awaitable[bool]], deadline: float, what: str) -> None:
         while not await holds():
@@ -171,7 +182,8 @@ async def staged(world: ChaosWorld, file: Path, name: str, seed: str, **about: A
     ledger = Ledger(world.llm_url)
     async with world.supervised():
         after, before, calls = await head(world), await all_buried(world), len(await ledger.calls())
-        about |= {"after": after, "in_flight": CONCURRENCY}
+        about |= {"after": after, "in_flight": CONCURRENCY, "price": float(PRICE_OF_A_TOKEN)}
+        about["most"] = float(PRICE_OF_A_TOKEN * MOST_TOKENS)
         recorder = Recorder(file, name=name, seed=seed, **about)
         try:
             async with (
@@ -180,7 +192,9 @@ async def staged(world: ChaosWorld, file: Path, name: str, seed: str, **about: A
             ):
                 fenced = world.leases_lost()
                 rng = random.Random(named)
-                yield Stage(world, rng, recorder, client, ledger, after, calls, before, fenced, held, named)
+                stage = Stage(world, rng, recorder, client, ledger, after, calls, before, fenced, held, named)
+                stage.people = stage.dice("people")
+                yield stage
         finally:
             await ledger.forget_script()
             recorder.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.check import judge, summary
-from tests.chaos.control_group import MUTATIONS, found_out, prepared
+from tests.chaos.control_group import MUTATIONS, found_out
 from tests.chaos.history import History
 from tests.chaos.program import ALL, play
 from tests.chaos.scenarios import Scenario
@@ -45,11 +45,12 @@ def test_no_rule_is_broken_by(scenario: Scenario, world: ChaosWorld, tmp_path: P
 
 
 @pytest.mark.timeout(240)
-def test_a_stack_that_forgets_its_commands_is_found_out(tmp_path: Path) -> None:
+def test_a_stack_that_forgets_its_commands_is_found_out(world: ChaosWorld, tmp_path: Path) -> None:
+    """The last to use the stack: nobody plays on it after this."""
     mutation = next(m for m in MUTATIONS if m.without == "no command memory")
-    mutated = prepared(mutation)
-    try:
-        violations = asyncio.run(found_out(mutated, mutation, SEED, tmp_path / "history.jsonl"))
-    finally:
-        mutated.stop()
+    world.kill(*mutation.services)
+    for service in mutation.services:
+        world.compose(service, "tests.chaos.mutants", service, mutation.without)
+    world.launch(*mutation.services)
+    violations = asyncio.run(found_out(world, mutation, SEED, tmp_path / "history.jsonl"))
     assert "the_same_key_gets_the_same_answer" in {violation.rule for violation in violations}

@@ -12,6 +12,7 @@ import pytest
 
 from tests.chaos.check import RULES, judge, main, summary
 from tests.chaos.history import History, Record, Recorder
+from tests.chaos.test_domain_review_rules import RULES as OF_REVIEWS
 
 RUN, TASK = "run-1", "task-1"
 KEYS = ("a", "b")
@@ -147,6 +148,8 @@ WRONGS: dict[str, tuple[Callable[[list[Record]], None], str]] = {
         "the_state_does_not_depend_on_delivery",
     ),
     "a promise of time that is broken": (change("figure", value=1.5), "promised_times_are_kept"),
+    "a fault that did not come": (change("scenario", tells=["NODE_PAUSED"]), "something_happened"),
+    "reviews that nobody cut off": (change("scenario", cuts_reviews=True), "something_happened"),
     "nothing at all": (lambda records: records.clear(), "something_happened"),
 }
 
@@ -186,7 +189,7 @@ def test_a_cancel_that_was_accepted_must_take_effect() -> None:
 
 
 def test_every_rule_has_a_wrong_that_breaks_it() -> None:
-    elsewhere = {"orders_take_effect", "orders_to_nodes_take_effect"}
+    elsewhere = {"orders_take_effect", "orders_to_nodes_take_effect", *(rule.__name__ for rule in OF_REVIEWS)}
     planted = {rule for _, rule in WRONGS.values()} | elsewhere
     assert planted == {rule.__name__ for rule in RULES}
 

@@ -18,18 +18,28 @@ from contracts.permissions import KEEPER
 from deploy.local.environment import CHECKOUT
 from deploy.local.parts import Part, ready
 from deploy.local.process import Child, StartFailed
-from tests.system.defaults import API_KEY
+from tests.chaos.model_server import JUDGE
+from tests.system.defaults import API_KEY, CONCURRENCY
 from tests.system.world import World
 
-SERVICES = ("planner", "executor", "executor.2", "feedback", "gateway", "gateway.2")
+SERVICES = ("planner", "executor", "executor.2", "feedback", "publisher", "gateway", "gateway.2")
 EXECUTORS = ("executor", "executor.2")
 GATEWAYS = ("gateway", "gateway.2")
+REVIEWERS = ("feedback",)
 LOOK = 0.05
 MOST_TOKENS = 500  # of an answer: what a call may cost at most has to be no more than what one can cost
 PRICE_OF_A_TOKEN = Decimal("0.0001")
+PRICE = {"input": 0, "output": float(PRICE_OF_A_TOKEN * 1_000_000)}
 PRICED = {
     "LLM_MAX_OUTPUT_TOKENS": str(MOST_TOKENS),
-    "LLM_PRICES": json.dumps({"fake-1": {"input": 0, "output": float(PRICE_OF_A_TOKEN * 1_000_000)}}),
+    "LLM_PRICES": json.dumps(dict.fromkeys(("fake-1", JUDGE), PRICE)),
+}
+#: who is not gated is not reviewed; a death is noticed soon, a slow machine is none
+REVIEWED = {
+    "FEEDBACK_REVIEWER": f"openai/{JUDGE}",
+    "FEEDBACK_REVIEW_TIMEOUT_MS": "30000",
+    "FEEDBACK_CONCURRENCY": str(CONCURRENCY),
+    "FEEDBACK_LEASE": "3",
 }
 PATIENCE = 40.0
 
@@ -37,8 +47,10 @@ PATIENCE = 40.0
 class ChaosWorld(World):
     """`deaths` are those that nobody caused. A service's command may be composed: the product has no switch for it."""
 
+    model_server = "tests.chaos.model_server"
+
     def __init__(self, **environment: str) -> None:
-        super().__init__(**(PRICED | environment))
+        super().__init__(**(PRICED | REVIEWED | environment))
         self.deaths: list[tuple[str, int | None]] = []
         self._composed: dict[str, Sequence[str]] = {}
         self._may_die: set[str] = set()
@@ -161,7 +173,7 @@ class ChaosWorld(World):
     async def _serves(self, http: httpx.AsyncClient, url: str) -> bool:
         try:
             health = (await http.get(f"{url}/health")).json()
-            owners = [await http.get(f"{url}{path}", params={"limit": 1}) for path in ("/tasks", "/runs")]
+            owners = [await http.get(f"{url}{path}", params={"limit": 1}) for path in ("/tasks", "/runs", "/feedbacks")]
         except (httpx.HTTPError, ValueError):
             return False
         return health.get("status") == "ok" and all(answer.status_code == 200 for answer in owners)

@@ -85,13 +85,13 @@ class Plan:
         return self
 
     @classmethod
-    def layered(cls, layers: int, width: int, words: str = "slow:0.1") -> Plan:
+    def layered(cls, layers: int, width: int, words: str = "slow:0.1", say: str = "") -> Plan:
         """Each node depends on two of the layer before."""
         plan = cls()
         for layer in range(layers):
             for n in range(width):
                 before = [f"n{layer - 1}-{n}", f"n{layer - 1}-{(n + 1) % width}"] if layer else []
-                plan.node(f"n{layer}-{n}", *before, words=words)
+                plan.node(f"n{layer}-{n}", *before, words=words, say=say)
         return plan
 
     @classmethod

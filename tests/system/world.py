@@ -39,6 +39,8 @@ from tests.system.defaults import API_KEY, BUCKET, DATABASE, DEFAULTS, INHERITED
 class World:
     """Names: nats, s3, postgres, llm, keeper, and the services, whose further replicas are `executor.2` and so on."""
 
+    model_server = "chassis.testing.fake_openai"
+
     def __init__(self, **environment: str) -> None:
         # Not below pytest's own directory: that is private to root, and Postgres runs as another user then.
         self.home = Home(Path(tempfile.mkdtemp(prefix="fluidcrew-world-")))
@@ -188,6 +190,7 @@ class World:
         where = {
             "FLUIDCREW_HOME": str(self.home.path),
             "PORT": str(self._port(service) if service.startswith("gateway") else 0),
+            "PREVIEW_PORT": str(self._port("publisher")),
             "OPENAI_BASE_URL": self.llm_url,
             "NATS_URL": self.nats.url(service.split(".", maxsplit=1)[0]),
             "DATABASE_URL": self._databases.get(service.split(".", maxsplit=1)[0], ""),
@@ -245,7 +248,7 @@ class World:
 
     def _start_llm(self) -> None:
         """The fake provider is a process of its own: it must not share the fate of what it witnesses."""
-        child = Child("llm", [sys.executable, "-m", "chassis.testing.fake_openai"], None, cwd=CHECKOUT)
+        child = Child("llm", [sys.executable, "-m", self.model_server], None, cwd=CHECKOUT)
         child.launch()
         self._children["llm"] = child
         assert child.process is not None
