@@ -14,7 +14,13 @@ from contracts.plan import ArtifactKind, FilePath, Name, Strict, Text, Title
 from contracts.refs import BlobRef, Slug, Value
 from contracts.tool import UseTool
 
+QUICK = 10.0  # seconds; nobody has to be waited for longer who only writes something down
 LARGEST_WRITTEN = 1_000_000  # characters of a file that an agent writes in one call
+
+
+def object_key(company: str, sha256: str) -> str:
+    """Where the bytes of deliverables lie in the object store: apart from all else, so that nothing else is ever removed."""
+    return f"{company}/artifacts/{sha256}"
 
 
 class Visibility(StrEnum):
@@ -53,12 +59,13 @@ class Artifact(Value):
 
 
 class ListArtifacts(PageRequest[Page[Artifact]], owner="publisher", entity="artifact", verb="list"):
-    """The newest first. `latest` leaves out versions that newer ones have followed; `ids` names up to 200."""
+    """The newest first. `latest` leaves out versions that newer ones have followed."""
 
     project: Slug | None = None
     task_id: UUID | None = None
     run_id: UUID | None = None
     node_id: UUID | None = None
+    node_ids: list[UUID] | None = Field(default=None, max_length=200)
     kind: ArtifactKind | None = None
     content_type: str | None = None
     name_contains: str | None = None
@@ -122,8 +129,10 @@ class Delivered(Value):
     """What an attempt has delivered so far; artifacts once it completes."""
 
     files: dict[str, int]  # path -> bytes
+    kinds: dict[str, ArtifactKind]  # of the files, by path
     links: list[str]
     preview: str | None  # the entry of the preview that it asked for
+    preview_flaw: str | None = None  # why these files could not be published as one
 
 
 class GetDelivered(Request[Delivered], owner="publisher", entity="artifact", verb="delivered"):
@@ -142,6 +151,7 @@ class WriteFile(
     UseTool,
     owner="publisher",
     tool="write_file",
+    patience=QUICK,
     description="Write a text file of your deliverable. The same path again replaces it.",
 ):
     arguments: WriteFileArguments
@@ -155,6 +165,7 @@ class PublishPreviewTool(
     UseTool,
     owner="publisher",
     tool="publish_preview",
+    patience=QUICK,
     description="Publish the files you wrote as a website; its address is made when your work is accepted.",
 ):
     arguments: PublishPreviewArguments
@@ -166,7 +177,11 @@ class AddLinkArguments(Strict):
 
 
 class AddLink(
-    UseTool, owner="publisher", tool="add_link", description="Deliver the address of something that lies elsewhere."
+    UseTool,
+    owner="publisher",
+    tool="add_link",
+    patience=QUICK,
+    description="Deliver the address of something that lies elsewhere.",
 ):
     arguments: AddLinkArguments
 

@@ -7,10 +7,14 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from contracts import (
+    artifacts,
     budgets,
     executor,
     feedback,
+    knowledge,
     planner,
+    previews,
+    retrievals,
     review,
     run_control,
     run_facts,
@@ -28,6 +32,8 @@ OWNER_MODULES: tuple[ModuleType, ...] = (
     *(planner, task_control),
     *(executor, run_facts, run_control, sidecar_requests, review, weather, budgets),
     feedback,
+    *(artifacts, previews),
+    *(knowledge, retrievals),
 )
 
 
@@ -46,5 +52,5 @@ BY_TYPE: dict[str, type[Message]] = {m.type_name(): m for m in MESSAGES}
 
 #: what every owner answers besides its own business, by owner
 OWNER_REQUESTS: dict[str, dict[str, type[Request[Any]]]] = {
-    owner: owner_requests(owner) for owner in ("gateway", "planner", "executor", "feedback")
+    owner: owner_requests(owner) for owner in ("gateway", "planner", "executor", "feedback", "publisher", "rag")
 }

@@ -28,10 +28,11 @@ Title = Annotated[
 Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(_printable)]
 NodeKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_printable)]
+_VISIBLE = r"A-Za-z0-9_~@+()\[\],=$!\-"  # bundlers write names like [id]-abc.js and $slug.js
 FilePath = Annotated[  # of a file in a deliverable: segments of these characters, none of them hidden
     str,
     StringConstraints(
-        pattern=r"^[A-Za-z0-9_~@+-][A-Za-z0-9._~@+ -]{0,99}(/[A-Za-z0-9_~@+-][A-Za-z0-9._~@+ -]{0,99}){0,19}$",
+        pattern=rf"^[{_VISIBLE}][{_VISIBLE}. ]{{0,99}}(/[{_VISIBLE}][{_VISIBLE}. ]{{0,99}}){{0,19}}$",
         max_length=300,
     ),
 ]

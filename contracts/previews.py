@@ -13,6 +13,8 @@ from contracts.page import Page, PageRequest
 from contracts.plan import FilePath, Name, Text
 from contracts.refs import BlobRef, Value
 
+LARGEST_ARCHIVE = 50 * 2**20  # bytes of a ZIP that is published
+
 
 class PreviewState(StrEnum):
     RECEIVED = "received"  # its bytes are stored; a worker will take it up
@@ -51,7 +53,8 @@ class Preview(Value):
 class SubmitPreview(Request[Preview], owner="publisher", entity="preview", verb="submit", patience=8.0):
     """Publish a stored ZIP, or the ZIP that an artifact is. Answered once it is on record; the work follows.
 
-    Exactly one of `ref` and `artifact_id`. `entry` None: index.html, in the folder that all files share if they do.
+    Exactly one of `ref` and `artifact_id`. `entry` is the page that opens first, and its folder the site; None: index.html,
+    in the folder that all files share if they do.
     """
 
     command_id: UUID
@@ -170,7 +173,7 @@ class SweepReport(Value):
     more: bool
 
 
-class Sweep(Request[SweepReport], owner="publisher", entity="retention", verb="sweep", patience=30.0):
+class Sweep(Request[SweepReport], owner="publisher", entity="retention", verb="sweep", patience=10.0):
     """Removes what is beyond what is kept, up to 1,000 items; with `dry_run` says what it would."""
 
     command_id: UUID

@@ -83,8 +83,17 @@ FEEDBACK_RESULTS = ConsumerSpec(
 EXECUTOR_VERDICTS = ConsumerSpec(
     stream="EVENTS", durable="executor-verdicts", filter_subjects=_facts(feedback.VerdictGiven), max_ack_pending=256
 )
+PUBLISHER_RESULTS = ConsumerSpec(
+    stream="EVENTS",
+    durable="publisher-results",
+    filter_subjects=_facts(run_facts.NodeCompleted, run_facts.NodeReused),
+    max_ack_pending=256,
+)
 
-CONSUMERS: tuple[ConsumerSpec, ...] = (TIMELINE, PLANNER_RUNS, FEEDBACK_RESULTS, EXECUTOR_VERDICTS)
+CONSUMERS: tuple[ConsumerSpec, ...] = (
+    *(TIMELINE, PLANNER_RUNS, FEEDBACK_RESULTS, EXECUTOR_VERDICTS),
+    PUBLISHER_RESULTS,
+)
 
 
 STREAM_OF: Mapping[Kind, StreamName] = {Kind.COMMAND: "COMMANDS", Kind.EVENT: "EVENTS", Kind.DEAD_LETTER: "DLQ"}

@@ -1,10 +1,11 @@
-"""docs/state-machine.md: the legal moves of runs, nodes and tasks, drawn from the mappings that the code obeys."""
+"""docs/state-machine.md: the legal moves of runs, nodes, tasks and previews, drawn from the mappings that the code obeys."""
 
 from __future__ import annotations
 
 from contracts.planner import TaskStatus
 from services.executor.domain.diagram import chapter, chapters, mermaid
 from services.planner.domain.task import LEGAL
+from services.publisher.domain import states as previews
 
 HEAD = """\
 # State machines
@@ -16,4 +17,5 @@ constraints and refuses every other move. What leads to the end may still be reo
 
 def page() -> str:
     tasks = chapter("Tasks", mermaid(LEGAL, frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED})))
-    return "\n".join([HEAD, *chapters(), tasks])
+    versions = chapter("Previews", mermaid(previews.LEGAL, previews.FINAL))
+    return "\n".join([HEAD, *chapters(), tasks, versions])

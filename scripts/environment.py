@@ -8,16 +8,16 @@ from services.executor.settings import ExecutorSettings
 from services.feedback.settings import FeedbackSettings
 from services.gateway.settings import GatewaySettings
 from services.planner.settings import PlannerSettings
+from services.publisher.settings import PublisherSettings
+from services.rag.settings import RagSettings
 
 SETTINGS: tuple[type[EnvironmentSettings], ...] = (
-    *(GatewaySettings, PlannerSettings, ExecutorSettings, FeedbackSettings),
+    *(GatewaySettings, PlannerSettings, ExecutorSettings, FeedbackSettings, PublisherSettings, RagSettings),
     LlmSettings,
 )
 
 #: read by the supervisor, the command line and the setup
-LOCAL = frozenset(
-    {"FLUIDCREW_HOME", "FLUIDCREW_URL", "FLUIDCREW_COMPANY", "RUNS_ROOT", "PREVIEW_PORT", "NATS_REPLICAS"}
-)
+LOCAL = frozenset({"FLUIDCREW_HOME", "FLUIDCREW_URL", "FLUIDCREW_COMPANY", "RUNS_ROOT", "NATS_REPLICAS"})
 
 
 def variables() -> frozenset[str]:
