@@ -10,10 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from io import SEEK_END
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pydantic import SecretStr
 
 from chassis.settings import ServiceSettings
 from contracts.errors import Code, Rejection, RetryLater
@@ -22,6 +27,9 @@ from contracts.refs import BlobRef
 PASSING = "_rpc"  # in place of a company, and no name that one could have
 STAGED = "_facts"  # before a company: bodies of large facts, which nothing names any more when their messages are gone
 PAGE = 1000  # keys per list
+PART = 5 * 2**20  # bytes of a file that are in memory at once; S3 takes no smaller parts
+CONNECTIONS = 64  # at once: many uploads must not keep one read waiting
+CHUNK = 2**18  # bytes of a body that are read at once
 
 
 class Blobs:
@@ -39,23 +47,25 @@ class Blobs:
                 import aioboto3  # a second of start-up that most processes never need
                 from botocore.config import Config
 
-                secret = self._settings.s3_secret_access_key
-                key = self._settings.s3_access_key_id
+                settings = self._settings
                 config = Config(
-                    s3={"addressing_style": "path"},
+                    s3={"addressing_style": settings.s3_addressing_style},
                     request_checksum_calculation="when_required",  # or rclone fails ranged reads
                     response_checksum_validation="when_required",
+                    max_pool_connections=CONNECTIONS,
                     connect_timeout=5,
                     read_timeout=30,
                     retries={"max_attempts": 3, "mode": "standard"},
                 )
-                session = aioboto3.Session(region_name=self._settings.s3_region)
+                session = aioboto3.Session(region_name=settings.s3_region)
                 self._client = await self._stack.enter_async_context(
                     session.client(
                         "s3",
-                        endpoint_url=self._settings.s3_endpoint_url,
-                        aws_access_key_id=key.get_secret_value() if key else None,
-                        aws_secret_access_key=secret.get_secret_value() if secret else None,
+                        endpoint_url=settings.s3_endpoint_url,
+                        aws_access_key_id=_plain(settings.s3_access_key_id),
+                        aws_secret_access_key=_plain(settings.s3_secret_access_key),
+                        aws_session_token=_plain(settings.s3_session_token),
+                        verify=str(settings.s3_ca_bundle) if settings.s3_ca_bundle else None,
                         config=config,
                     )
                 )
@@ -65,11 +75,52 @@ class Blobs:
         """Store bytes and say where. Storing the same bytes again is harmless."""
         digest = hashlib.sha256(data).hexdigest()
         ref = BlobRef(key=f"{company}/{digest}", sha256=digest, size=len(data), content_type=content_type)
+        await self._put(ref, data)
+        return ref
+
+    async def put_file(self, path: Path, *, company: str, content_type: str, sha256: str | None = None) -> BlobRef:
+        """The same of a file, of any size in little memory. `sha256` when it is known."""
+        known = await asyncio.to_thread(_sha256, path) if sha256 is None else sha256
+        file = await asyncio.to_thread(path.open, "rb")
+        try:
+            return await self.put_open(file, company=company, content_type=content_type, sha256=known)
+        finally:
+            file.close()
+
+    async def put_open(self, file: BinaryIO, *, company: str, content_type: str, sha256: str) -> BlobRef:
+        """The same of a file that is open, and need have no name."""
+        size, data = await asyncio.to_thread(_small, file)
+        ref = BlobRef(key=f"{company}/{sha256}", sha256=sha256, size=size, content_type=content_type)
+        if data is not None:
+            await self._put(ref, data)
+        else:
+            await self._put_in_parts(ref, file)
+        return ref
+
+    async def _put(self, ref: BlobRef, data: bytes) -> None:
         client = await self._open()
         await self._calling(
-            client.put_object(Bucket=self._settings.s3_bucket, Key=ref.key, Body=data, ContentType=content_type)
+            client.put_object(Bucket=self._settings.s3_bucket, Key=ref.key, Body=data, ContentType=ref.content_type)
         )
-        return ref
+
+    async def _put_in_parts(self, ref: BlobRef, file: BinaryIO) -> None:
+        """All or nothing: the object is there when the last call says so."""
+        client = await self._open()
+        place = {"Bucket": self._settings.s3_bucket, "Key": ref.key}
+        begun = await self._calling(client.create_multipart_upload(**place, ContentType=ref.content_type))
+        place["UploadId"] = begun["UploadId"]
+        parts: list[dict[str, Any]] = []
+        try:
+            while data := await asyncio.to_thread(file.read, PART):
+                number = len(parts) + 1
+                done = await self._calling(client.upload_part(**place, PartNumber=number, Body=data))
+                parts.append({"PartNumber": number, "ETag": done["ETag"]})
+                del data  # before the next is read
+            await self._calling(client.complete_multipart_upload(**place, MultipartUpload={"Parts": parts}))
+        except BaseException:
+            with suppress(Exception):  # what it leaves there the store's own rules remove
+                await asyncio.shield(client.abort_multipart_upload(**place))
+            raise
 
     async def get(self, ref: BlobRef) -> bytes:
         """The bytes behind a reference. Raises Rejection(not_found) when they are gone or are not what was stored."""
@@ -77,6 +128,30 @@ class Blobs:
         if hashlib.sha256(data).hexdigest() != ref.sha256:
             raise Rejection(Code.NOT_FOUND, f"the object {ref.key} is not what was stored there")
         return data
+
+    async def get_file(self, ref: BlobRef, path: Path) -> None:
+        """The same into a file, of any size in little memory. When it raises, what the file holds is worth nothing."""
+        digest = hashlib.sha256()
+        file = await asyncio.to_thread(path.open, "wb")
+        try:
+            async for data in self.stream(ref.key):
+                digest.update(data)
+                await asyncio.to_thread(file.write, data)
+            await asyncio.to_thread(file.flush)
+        finally:
+            file.close()
+        if digest.hexdigest() != ref.sha256:
+            raise Rejection(Code.NOT_FOUND, f"the object {ref.key} is not what was stored there")
+
+    async def stream(self, key: str, first: int = 0, last: int | None = None) -> AsyncIterator[bytes]:
+        """Bytes `first` to `last`, both included, as they come: unverified. Close it when it is left early."""
+        client = await self._open()
+        wanted = {"Range": f"bytes={first}-{'' if last is None else last}"} if first or last is not None else {}
+        answer = await self._calling(client.get_object(Bucket=self._settings.s3_bucket, Key=key, **wanted))
+        body = answer["Body"]
+        async with body:
+            while data := await self._calling(body.read(CHUNK)):
+                yield data
 
     async def _read(self, key: str) -> bytes:
         """Headers and body: the store may be lost between them."""
@@ -98,17 +173,24 @@ class Blobs:
 
     async def older_than(self, seconds: float, prefix: str, most: int) -> list[str]:
         """Up to `most` keys below a prefix that were stored before, by the store's own clock."""
-        client, old = await self._open(), list[str]()
+        old = list[str]()
+        async for page in self.pages(prefix, seconds):
+            old += page
+            if len(old) >= most:
+                break
+        return old[:most]
+
+    async def pages(self, prefix: str, older_than: float) -> AsyncIterator[list[str]]:
+        """All keys below a prefix that were stored so many seconds before, by the store's own clock, a page at a time."""
+        client = await self._open()
         wanted: dict[str, Any] = {"Bucket": self._settings.s3_bucket, "Prefix": prefix, "MaxKeys": PAGE}
-        while len(old) < most:
+        while True:
             page = await self._calling(client.list_objects_v2(**wanted))
-            now = _store_time(page)
-            aged = (o for o in page.get("Contents", []) if (now - o["LastModified"]).total_seconds() >= seconds)
-            old += [o["Key"] for o in aged]
+            now, found = _store_time(page), page.get("Contents", [])
+            yield [o["Key"] for o in found if (now - o["LastModified"]).total_seconds() >= older_than]
             if not (further := page.get("NextContinuationToken")):
                 break
             wanted["ContinuationToken"] = further
-        return old[:most]
 
     async def _calling(self, call: Any) -> Any:
         from aiohttp import ClientError as TransportError  # what reads a body raises, before botocore sees it
@@ -131,6 +213,22 @@ class Blobs:
 
     async def aclose(self) -> None:
         await self._stack.aclose()
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _small(file: BinaryIO) -> tuple[int, bytes | None]:
+    """Its size, and its bytes unless it is large."""
+    size = file.seek(0, SEEK_END)
+    file.seek(0)
+    return size, file.read() if size <= PART else None
 
 
 def _store_time(answer: Any) -> datetime:

@@ -67,7 +67,7 @@ async def _reach(*where: Any, **how: Any) -> asyncpg.Connection[Any]:
 POOL_SETTINGS = {"jit": "off", "max_parallel_workers_per_gather": "0"}
 
 
-async def create_pool(url: str, schema: str, *, size: int = 8) -> Pool:
+async def create_pool(url: str, schema: str, *, size: int = 8, **settings: str) -> Pool:
     return await asyncpg.create_pool(
         url,
         min_size=1,
@@ -77,7 +77,7 @@ async def create_pool(url: str, schema: str, *, size: int = 8) -> Pool:
         max_inactive_connection_lifetime=120,
         connect=_reach,
         init=_use_json,
-        server_settings={"search_path": f"{schema},public", "application_name": schema, **POOL_SETTINGS},
+        server_settings={"search_path": f"{schema},public", "application_name": schema, **POOL_SETTINGS, **settings},
     )
 
 

@@ -11,7 +11,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +55,7 @@ class Chassis:
     retention: Retention
     _background: dict[str, Background] = field(default_factory=dict)
     _drains: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    _closes: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     def background(self, name: str, run: Background) -> None:
         """A task that lives from after the bus has started until the stop event. Its crash ends the process."""
@@ -63,6 +64,10 @@ class Chassis:
     def on_drain(self, hook: Callable[[], Awaitable[None]]) -> None:
         """Called when the service shall stop, while the bus and the database still work."""
         self._drains.append(hook)
+
+    def on_close(self, hook: Callable[[], Awaitable[None]]) -> None:
+        """Called when the bus has stopped and nobody asks any more: for what answers stand on."""
+        self._closes.append(hook)
 
 
 Build = Callable[[Chassis], Awaitable[None]]
@@ -145,7 +150,7 @@ async def running(name: str, settings: ServiceSettings, build: Build) -> AsyncIt
         yield chassis
     finally:
         chassis.health.draining = True
-        await _drain(chassis, settings.drain_timeout)
+        await _call(chassis._drains, settings.drain_timeout)
         stop.set()
         await asyncio.wait(tasks[1:], timeout=settings.drain_timeout)
         await chassis.relay.flush()
@@ -156,6 +161,7 @@ async def running(name: str, settings: ServiceSettings, build: Build) -> AsyncIt
             task.cancel()
         await asyncio.wait([*tasks, relaying], timeout=2.0)  # they give back what they hold while the bus is there
         await chassis.bus.stop()
+        await _call(chassis._closes, settings.drain_timeout)
         await chassis.blobs.aclose()
         async with asyncio.timeout(5.0):
             await _close(chassis.pool)
@@ -163,14 +169,14 @@ async def running(name: str, settings: ServiceSettings, build: Build) -> AsyncIt
         log.info("service.stopped")
 
 
-async def _drain(chassis: Chassis, timeout: float) -> None:
+async def _call(hooks: Sequence[Callable[[], Awaitable[None]]], timeout: float) -> None:
     """A hook that fails or hangs must not keep the others, nor the process, from ending."""
-    for hook in chassis._drains:
+    for hook in hooks:
         try:
             async with asyncio.timeout(timeout):
                 await hook()
         except Exception:
-            log.exception("service.drain_hook_failed")
+            log.exception("service.hook_failed")
 
 
 async def _close(pool: Pool) -> None:

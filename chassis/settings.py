@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, FilePath, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -137,6 +137,11 @@ class ServiceSettings(EnvironmentSettings):
     s3_secret_access_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("S3_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY")
     )
+    s3_session_token: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("S3_SESSION_TOKEN", "AWS_SESSION_TOKEN")
+    )
+    s3_addressing_style: Literal["path", "virtual"] = Field(default="path", validation_alias="S3_ADDRESSING_STYLE")
+    s3_ca_bundle: FilePath | None = Field(default=None, validation_alias="S3_CA_BUNDLE")
     env: Literal["dev", "test", "prod"] = Field(default="dev", validation_alias="ENV")
     log_format: Literal["console", "json"] = Field(default="console", validation_alias="LOG_FORMAT")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", validation_alias="LOG_LEVEL")

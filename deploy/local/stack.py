@@ -21,6 +21,8 @@ from deploy.local.s3 import S3
 DATABASE = "fluidcrew"
 WATCH_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 5.0
+#: how somebody else's store is reached, which is wrong for the embedded one
+OF_ANOTHER_STORE = {"S3_SESSION_TOKEN", "AWS_SESSION_TOKEN", "S3_ADDRESSING_STYLE", "S3_CA_BUNDLE"}
 CREDENTIALS = {"NATS_URL", "DATABASE_URL", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"} | {
     f"{user.upper()}_{name}" for user in (*SERVICES, CLI, KEEPER) for name in ("NATS_URL", "DATABASE_URL")
 }
@@ -70,7 +72,8 @@ class Stack:
 
     def env_for(self, service: str) -> dict[str, str]:
         """The environment of one service: ours, with its own user of the bus and its own role in the database."""
-        env = {k: v for k, v in self._environ.items() if k.removesuffix("_FILE") not in CREDENTIALS | {ONE_PORT}}
+        left_out = CREDENTIALS | {ONE_PORT} | (OF_ANOTHER_STORE if "s3" in self.parts else set())
+        env = {k: v for k, v in self._environ.items() if k.removesuffix("_FILE") not in left_out}
         return (
             env
             | self.object_store

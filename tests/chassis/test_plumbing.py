@@ -6,12 +6,9 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -26,7 +23,7 @@ from chassis.retention import OldObjects, objects_of_every_service
 from chassis.settings import ServiceSettings
 from chassis.testing.plugin import PREFIX, sweep
 from chassis.testing.servers import Database
-from contracts.errors import Rejection, RetryLater
+from contracts.errors import Rejection
 from deploy.local.home import Home
 
 
@@ -35,74 +32,6 @@ def settings(object_store_settings: dict[str, str], monkeypatch: pytest.MonkeyPa
     for name, value in object_store_settings.items():
         monkeypatch.setenv(name, value)
     return ServiceSettings(nats_url="nats://x", database_url="postgresql://x")
-
-
-async def test_a_blob_comes_back_as_it_was_stored_and_a_missing_one_is_said(settings: ServiceSettings) -> None:
-    blobs = Blobs(settings)
-    data = bytes(range(256)) * 1000
-    ref = await blobs.put(data, company="default", content_type="application/octet-stream")
-    assert await blobs.put(data, company="default", content_type="application/octet-stream") == ref
-    assert await blobs.get(ref) == data
-    with pytest.raises(Rejection, match="not in the store"):
-        await blobs.get(ref.model_copy(update={"key": "default/nothing"}))
-    other = await blobs.put(b"other", company="default", content_type="text/plain")
-    with pytest.raises(Rejection, match="not what was stored"):
-        await blobs.get(ref.model_copy(update={"key": other.key}))
-    await blobs.aclose()
-
-
-async def test_an_object_store_that_is_away_is_a_matter_of_time() -> None:
-    gone = ServiceSettings(
-        nats_url="nats://x",
-        database_url="postgresql://x",
-        s3_endpoint_url="http://127.0.0.1:9",
-        s3_access_key_id="k",
-        s3_secret_access_key="s",
-    )
-    blobs = Blobs(gone)
-    with pytest.raises(RetryLater, match=r"127\.0\.0\.1:9 does not answer"):
-        await blobs.put(b"x", company="default", content_type="text/plain")
-    await blobs.aclose()
-
-
-@asynccontextmanager
-async def cutting(target: str, after: int) -> AsyncIterator[str]:
-    """A way to a server that is lost when so many bytes of an answer have passed."""
-    far = urlsplit(target)
-
-    async def onward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            writer.write(data)
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answers, requests = await asyncio.open_connection(far.hostname, far.port)
-        asking = asyncio.create_task(onward(reader, requests))
-        left = after
-        while left and (data := await answers.read(left)):
-            left -= len(data)
-            writer.write(data)
-        asking.cancel()
-        writer.close()
-        requests.close()
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    server.close()
-
-
-async def test_an_object_store_that_is_lost_in_the_middle_of_a_body_is_a_matter_of_time(
-    settings: ServiceSettings,
-) -> None:
-    blobs = Blobs(settings)
-    ref = await blobs.put(bytes(1_000_000), company="default", content_type="application/octet-stream")
-    assert settings.s3_endpoint_url is not None
-    async with cutting(settings.s3_endpoint_url, 100_000) as url:
-        far = Blobs(settings.model_copy(update={"s3_endpoint_url": url}))
-        with pytest.raises(RetryLater, match=r"does not answer: .+"):
-            await far.get(ref)
-        await far.aclose()
-    assert len(await blobs.get(ref)) == 1_000_000
-    await blobs.aclose()
 
 
 def test_what_killed_test_runs_left_goes_and_nobody_elses_does(tmp_path: Path) -> None:

@@ -93,6 +93,20 @@ async def test_a_secret_in_a_file_is_passed_on_once(
     assert "NATS_URL_FILE" not in env
 
 
+async def test_how_another_store_is_reached_is_passed_on_unless_the_embedded_one_is_used(
+    external: dict[str, str], stacked: Callable[[dict[str, str]], Stack]
+) -> None:
+    token = {"S3_SESSION_TOKEN": "a token", "S3_ADDRESSING_STYLE": "virtual", "AWS_SESSION_TOKEN_FILE": "/a/file"}
+    given = stacked(external | token)
+    await given.start()
+    assert token.items() <= given.env_for("planner").items()
+    await given.stop()
+    own = stacked({name: value for name, value in (external | token).items() if name != "S3_ENDPOINT_URL"})
+    await own.start()
+    assert list(own.parts) == ["s3"]
+    assert not token.keys() & own.env_for("planner").keys()
+
+
 async def test_a_fleets_roles_are_not_taken_over(
     external: dict[str, str], stacked: Callable[[dict[str, str]], Stack], database: Database
 ) -> None:

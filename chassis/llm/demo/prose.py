@@ -128,9 +128,7 @@ NEXT: tuple[Pair, ...] = (
 
 def write(brief: Brief) -> str:
     manner = _manner(brief.title)
-    left_out = brief.dice().choice(manner.points)
-    points = [brief.say(*point) for point in manner.points if point is not left_out]
-    label = brief.say(f"{LABEL} No model was called.", f"{LABEL} Aucun modèle n'a été appelé.")
+    label, points = _label(brief), _points(brief, manner)
     if brief.as_json:
         return _json(brief, label, points)
     blocks = [
@@ -143,6 +141,25 @@ def write(brief: Brief) -> str:
         _next(brief),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def told(brief: Brief) -> tuple[str, str, list[str]]:
+    """Label, opening and points of the same answer, as plain texts."""
+    manner = _manner(brief.title)
+    return _label(brief), brief.say(*manner.opening), [point.replace("**", "") for point in _points(brief, manner)]
+
+
+def next_step(brief: Brief) -> str:
+    return brief.say(*brief.dice().choice(NEXT))
+
+
+def _label(brief: Brief) -> str:
+    return brief.say(f"{LABEL} No model was called.", f"{LABEL} Aucun modèle n'a été appelé.")
+
+
+def _points(brief: Brief, manner: Manner) -> list[str]:
+    left_out = brief.dice().choice(manner.points)
+    return [brief.say(*point) for point in manner.points if point is not left_out]
 
 
 def _json(brief: Brief, label: str, points: Sequence[str]) -> str:
@@ -177,6 +194,4 @@ def _criteria(brief: Brief) -> str:
 
 
 def _next(brief: Brief) -> str:
-    return (
-        f"**{brief.say('Next step', 'Étape suivante')}**{brief.say(': ', ' : ')}{brief.say(*brief.dice().choice(NEXT))}"
-    )
+    return f"**{brief.say('Next step', 'Étape suivante')}**{brief.say(': ', ' : ')}{next_step(brief)}"

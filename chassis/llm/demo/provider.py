@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from chassis.llm.call import Cost, Usage, estimated_tokens
-from chassis.llm.demo import prose, review, steps
+from chassis.llm.call import Cost, ToolCall, Usage, estimated_tokens
+from chassis.llm.demo import prose, review, site, steps
 from chassis.llm.demo.reading import Brief, read
 from chassis.llm.demo.sample import sample
 from chassis.llm.provider import Answer, Ask, OutputSchema, Piece, SignOfLife, TextPiece
@@ -39,6 +39,9 @@ class DemoProvider:
     async def answer(self, ask: Ask) -> AsyncGenerator[Piece]:
         await ask.clearance()
         brief = read(clean(ask.prompt.system), clean(ask.prompt.user))
+        if calls := self._deliveries(ask, brief):
+            yield self._asked_for(ask, calls)
+            return
         text = structured(ask.schema, brief) if ask.schema else prose.write(brief)
         allowed = text[: ask.max_tokens * 4]
         for start in range(0, len(allowed), TOKENS_PER_PIECE * 4):
@@ -47,6 +50,17 @@ class DemoProvider:
             yield SignOfLife(len(piece)) if ask.schema else TextPiece(piece)
         usage = Usage(estimated_tokens(ask.prompt.size), estimated_tokens(len(allowed)))
         yield Answer(allowed, usage, MODEL, finish="stop" if allowed == text else "length")
+
+    def _deliveries(self, ask: Ask, brief: Brief) -> tuple[ToolCall, ...]:
+        """Once, before the answer; what tools said to it changes nothing."""
+        if ask.schema or ask.tools_closed or ask.prompt.rounds:
+            return ()
+        return site.deliveries(brief, ask.tools)
+
+    def _asked_for(self, ask: Ask, calls: tuple[ToolCall, ...]) -> Answer:
+        written = sum(len(str(value)) for call in calls for value in call.arguments.values())
+        usage = Usage(estimated_tokens(ask.prompt.size), estimated_tokens(written))
+        return Answer("", usage, MODEL, finish="tool_calls", tool_calls=calls)
 
     def price(self, model: str, usage: Usage) -> Cost:
         return Cost(Decimal(0), "simulated: no model was called")

@@ -23,6 +23,7 @@ EARLIER = re.compile(
 )
 OTHER = re.compile(r"(?i)\b(?:instructions?|consignes?|notes?|context\w*|risks?|risques?|assumptions?|critique)\b")
 ASKS = re.compile(r"(?i)\b(?:instructions?|consignes?|asks?)\b")
+OWED = re.compile(r"(?i)\b(?:deliverables?|livrables?)\b")
 JSON = re.compile(r"\b(?:JSON|json)\b")
 BULLET = re.compile(r"^\s*[-*•]\s+(?!\[)")
 PLAIN = re.compile(r"^\s*(?![#>\[]|[-*•]\s)\S")
@@ -47,6 +48,7 @@ class Brief:
     earlier: tuple[str, ...]  # a line of each earlier result
     seed: int
     as_json: bool = False  # somebody asks for it in words
+    owed: tuple[str, ...] = ()  # deliverables
 
     def dice(self) -> random.Random:
         return random.Random(self.seed)
@@ -65,6 +67,7 @@ def read(system: str, user: str) -> Brief:
         role=_role(system, parts),
         criteria=tuple(criteria),
         earlier=tuple(_fenced(user) or _earlier(parts)),
+        owed=tuple(next((_items(body) for label, body in parts if OWED.search(label)), [])[:10]),
         as_json=any(ASKS.search(label) and JSON.search(body) for label, body in parts),
         seed=int.from_bytes(hashlib.sha256(f"{system}\0{user}".encode()).digest()[:8], "big"),
     )
