@@ -1,0 +1,1 @@
+"""What publisher reaches outside its database: the unpacking process."""

@@ -1,0 +1,1 @@
+"""What publisher does with each request, job and fact."""

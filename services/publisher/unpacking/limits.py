@@ -1,0 +1,28 @@
+"""What the unpacking process may use: set by itself before it looks at an archive, and nothing lifts it again."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sys
+
+from services.publisher.unpacking.archive import LARGEST_FILE
+
+MEMORY = 512 * 1024 * 1024  # bytes of address space
+CPU = 30  # seconds
+WALL = 30  # seconds
+FILES = 16  # open at once
+
+LIMITS = {
+    resource.RLIMIT_CPU: (CPU, CPU + 1),  # apart: at the first it is told why it ends
+    resource.RLIMIT_FSIZE: (LARGEST_FILE, LARGEST_FILE),
+    resource.RLIMIT_NOFILE: (FILES, FILES),
+    resource.RLIMIT_NPROC: (0, 0),
+    resource.RLIMIT_CORE: (0, 0),
+} | ({resource.RLIMIT_AS: (MEMORY, MEMORY)} if sys.platform == "linux" else {})  # elsewhere it cannot be set
+
+
+def apply() -> None:
+    for what, most in LIMITS.items():
+        resource.setrlimit(what, most)
+    signal.alarm(WALL)  # ends it, parent or not

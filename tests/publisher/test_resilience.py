@@ -1,0 +1,107 @@
+"""Publishers that die, stores that are away, two publishers at once: nothing is lost and nothing is done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import pytest
+
+from chassis.testing.eventually import eventually
+from contracts.artifacts import AddArtifact
+from contracts.errors import RetryLater
+from contracts.previews import PinPreview
+from tests.publisher.conftest import Agent, World, a_case
+from tests.publisher.test_previews import published
+from tests.publisher.test_publishing import gated
+
+
+@asynccontextmanager
+async def a_process(world: World, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services.publisher"),
+        env={**os.environ, **world.urls, "ENV": "test", "PREVIEW_PORT": "0", "PUBLISHER_LEASE": "1", **environment},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield child
+    finally:
+        if child.returncode is None:
+            child.send_signal(signal.SIGKILL)
+        await child.wait()
+
+
+async def test_what_a_killed_publisher_had_begun_to_collect_is_collected_once_by_the_next(world: World) -> None:
+    cases = [a_case() for _ in range(6)]
+    world.others.may_answer.clear()
+    async with a_process(world) as child:
+        await world.complete(*cases)
+        await eventually(lambda: len(world.others.asked) >= 3, what="collections under way", timeout=30)
+        child.send_signal(signal.SIGKILL)
+        await child.wait()
+    world.others.may_answer.set()
+    async with world.start_publisher():
+        for case in cases:
+            assert set(await world.collected(case)) == {"guide.md"}
+        facts = await world.rows("select count(*) from outbox where subject like '%.artifact.created.%'")
+        assert facts[0]["count"] == len(cases)
+
+
+async def test_two_publishers_share_the_work_and_do_none_of_it_twice(world: World) -> None:
+    task = uuid4()
+    async with world.start_publisher(), world.start_publisher():
+        cases = [a_case(task_id=task, key=f"n{number}") for number in range(8)]
+        for case in cases:
+            agent = Agent(world, case)
+            await asyncio.gather(agent.write("index.html", f"<p>{case.spec.key}"), agent.publish())
+        await world.complete(*cases)
+        for case in cases:
+            await world.collected(case, 3)
+        previews = await world.previews(task)
+        assert [p.version for p in previews] == list(range(1, 9))
+        for preview in previews:
+            await world.ended(preview.id)
+        assert [p.latest for p in await world.previews(task)] == [False] * 7 + [True]
+
+
+async def test_who_pins_at_once_pins_one(live: World) -> None:
+    task = live.task()
+    made = [await published(live, task, index=f"<p>{number}") for number in range(3)]
+    await asyncio.gather(*(live.ask(PinPreview(command_id=uuid4(), preview_id=p.id)) for p in made))
+    assert sum(p.approved for p in await live.previews(task)) == 1
+
+
+async def test_what_is_being_deleted_is_not_used_and_comes_back_when_it_is_sent_again(world: World) -> None:
+    async with world.start_publisher() as chassis:
+        ref = await world.put(b"# Back")
+        add = AddArtifact(command_id=uuid4(), task_id=world.task(), name="back.md", ref=ref)
+        await chassis.pool.execute(
+            "insert into objects (company_id, sha256, size, stored, doomed_at) values ('default', $1, 6, false, now())",
+            ref.sha256,
+        )
+        with pytest.raises(RetryLater, match="being removed right now"):
+            await world.ask(add)
+        await chassis.pool.execute("delete from objects")
+        assert (await world.ask(add)).version == 1
+
+
+async def test_results_wait_for_an_object_store_that_is_away_and_what_is_known_is_still_told(world: World) -> None:
+    async with gated(world) as gate, world.start_publisher(s3_endpoint_url=gate.url) as chassis:
+        before, case = a_case("# Before"), a_case()  # the same bytes would be there already
+        await world.complete(before)
+        await world.collected(before)
+        gate.take_away()
+        await world.complete(case)
+        told = "select exists (select from jobs where kind = 'collect' and error like '%does not answer%')"
+        await eventually(lambda: chassis.pool.fetchval(told), timeout=40, what="the collection waits")
+        assert set(await world.collected(before)) == {"guide.md"}
+        with pytest.raises(RetryLater, match="object store"):
+            await Agent(world, case).write("a.md", "an agent is told to wait, and asks again")
+        gate.cut = False
+        assert "guide.md" in await world.collected(case)

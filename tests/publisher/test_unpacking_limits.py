@@ -1,0 +1,134 @@
+"""The process that unpacks: what it may use, and how its parent ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from chassis.testing.eventually import eventually
+from contracts import previews
+from contracts.errors import Rejection, RetryLater
+from services.publisher.adapters import unpacker
+from services.publisher.adapters.unpacker import COMMAND, Unpacker, WorkerDied
+from services.publisher.unpacking import directory
+from tests.publisher.test_unpacking import Place, place
+from tests.publisher.zips import with_index
+
+__all__ = ["place"]  # the fixture
+
+
+@pytest.fixture
+def endless(place: Place) -> Place:
+    """An archive that never comes: the worker waits for its first byte."""
+    os.mkfifo(place.archive)
+    return place
+
+
+@contextmanager
+def at_work(place: Place) -> Iterator[psutil.Process]:
+    command = [*COMMAND, str(place.archive), str(place.into)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}) as process:
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            process.kill()
+
+
+async def waits(worker: psutil.Process) -> bool:
+    """It has set its limits, and opens the archive."""
+    return worker.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+
+
+async def test_the_worker_is_bounded_before_it_looks_at_an_archive(endless: Place) -> None:
+    with at_work(endless) as worker:
+        await eventually(lambda: waits(worker))
+        assert worker.rlimit(psutil.RLIMIT_AS) == (512 * 2**20,) * 2
+        assert worker.rlimit(psutil.RLIMIT_CPU) == (30, 31)
+        assert worker.rlimit(psutil.RLIMIT_FSIZE) == (25 << 20,) * 2
+        assert worker.rlimit(psutil.RLIMIT_NOFILE) == (16, 16)
+        assert worker.rlimit(psutil.RLIMIT_NPROC) == (0, 0)
+        assert worker.environ() == {}
+
+
+def test_the_worker_takes_what_the_gateway_lets_in() -> None:
+    assert directory.LARGEST_ARCHIVE == previews.LARGEST_ARCHIVE
+
+
+def under_limits(code: str, **changed: int) -> subprocess.CompletedProcess[str]:
+    """What happens to code that does too much there."""
+    limited = f"import sys; sys.path.append({os.getcwd()!r}); from services.publisher.unpacking import limits\n"
+    limited += "".join(f"limits.{name} = {value}\n" for name, value in changed.items()) + "limits.apply()\n"
+    command = [sys.executable, "-I", "-S", "-c", limited + code]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_memory_beyond_the_limit_is_not_given() -> None:
+    assert "MemoryError" in under_limits("bytearray(600_000_000)").stderr
+
+
+def test_a_file_beyond_the_limit_is_not_written(tmp_path: Path) -> None:
+    done = under_limits(
+        f"f = open({str(tmp_path / 'large')!r}, 'wb', buffering=0)\nwhile f.write(bytes(2_000_000)): pass"
+    )
+    assert "File too large" in done.stderr
+    assert (tmp_path / "large").stat().st_size == 25 << 20
+
+
+def test_who_takes_too_long_is_ended_by_the_system() -> None:
+    assert under_limits("while True: pass", LIMITS="{limits.resource.RLIMIT_CPU: (1, 2)}").returncode == -signal.SIGXCPU  # type: ignore[arg-type]
+    assert under_limits("import time; time.sleep(60)", WALL=1).returncode == -signal.SIGALRM
+
+
+async def test_a_worker_that_does_not_end_is_ended_and_the_archive_refused(endless: Place) -> None:
+    with pytest.raises(Rejection, match="takes too long"):
+        await Unpacker(timeout=0.3).unpack(endless.archive, endless.into, None)
+    assert workers() == []
+
+
+def workers() -> list[psutil.Process]:
+    alive = (child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE)
+    return [child for child in alive if "unpacking" in " ".join(child.cmdline())]
+
+
+async def test_a_worker_whose_parent_gives_up_ends_at_once(endless: Place) -> None:
+    waiting = asyncio.create_task(Unpacker().unpack(endless.archive, endless.into, None))
+    await eventually(workers)
+    waiting.cancel()
+    with suppress(asyncio.CancelledError):
+        await waiting
+    assert workers() == []
+
+
+async def test_a_worker_that_is_killed_says_nothing_about_the_archive(endless: Place) -> None:
+    waiting = asyncio.create_task(Unpacker().unpack(endless.archive, endless.into, None))
+    await eventually(workers)
+    workers()[0].kill()
+    with pytest.raises(WorkerDied, match="status -9"):
+        await waiting
+
+
+@pytest.mark.parametrize(("number", "is_it"), [(signal.SIGXCPU, Rejection), (signal.SIGALRM, Rejection)])
+async def test_a_worker_that_reaches_a_limit_refuses_the_archive(
+    number: signal.Signals, is_it: type[Exception], endless: Place
+) -> None:
+    waiting = asyncio.create_task(Unpacker().unpack(endless.archive, endless.into, None))
+    await eventually(workers)
+    workers()[0].send_signal(number)
+    with pytest.raises(is_it, match="takes too long"):
+        await waiting
+
+
+async def test_a_full_disk_is_a_matter_of_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = b'{"no_room": "No space left on device"}'
+    monkeypatch.setattr(unpacker, "COMMAND", (sys.executable, "-c", f"print({said.decode()!r})"))
+    with pytest.raises(RetryLater, match="No space left"):
+        await place.unpack(with_index())
