@@ -31,13 +31,17 @@ from services.gateway.stream import Streams
 from services.gateway.tail import Tail
 from services.gateway.telling.store import PROJECTOR_SETTINGS
 from services.gateway.timeline import DOORBELL, Projector
+from services.gateway.uploads import Uploads
 from services.gateway.watching import Watching
 
 ACCEPTED = [
     *("X-API-Key", "X-Role", "X-Request-ID", "X-Timezone", "X-Actor"),
-    *("Idempotency-Key", "Content-Type", "Last-Event-ID"),
+    *("Idempotency-Key", "Content-Type", "Last-Event-ID", "Range", "If-Range", "If-None-Match"),
 ]
-EXPOSED = ["X-Request-ID", "X-Total-Count", "Link", "Location", "Retry-After", "Idempotent-Replayed"]
+EXPOSED = [
+    *("X-Request-ID", "X-Total-Count", "Link", "Location", "Retry-After", "Idempotent-Replayed"),
+    *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag"),
+]
 OPEN_PATHS = health.OPEN_PATHS | docs.OPEN_PATHS
 #: statuses that every route may answer: they come from the middleware and the conventions
 EVERYWHERE = problems.describe(400, 401, 403, 413, 415, 422, 503)
@@ -117,7 +121,8 @@ def assemble(chassis: Chassis) -> Parts:
         keep=settings.retention_timeline_days * DAY,
     )
     presence = Presence(chassis.bus)
-    return Parts(settings, release(), chassis.bus, chassis.blobs, feed, watching, presence, chassis.health)
+    uploads = Uploads(chassis.blobs, settings.uploads)
+    return Parts(settings, release(), chassis.bus, chassis.blobs, feed, watching, presence, uploads, chassis.health)
 
 
 async def _connection(settings: GatewaySettings) -> Connection:

@@ -16,6 +16,8 @@ from services.gateway.problems import Malformed
 MAX_DEPTH = 32
 #: a string (also one that never ends: searching on inside it would be quadratic), or a bracket
 TOKENS = re.compile(rb'"(?:\\.|[^"\\])*(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
+#: these take files, which are read as they come (`uploads.py`); JSON goes the way of all JSON
+TAKES_FILES = re.compile(r"/tasks/[^/]+/(?:artifacts|previews/publish)$")
 JSON_TYPE = re.compile(r"^application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 
 
@@ -27,7 +29,7 @@ class Bodies:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             refuse_nul(scope)
-            if scope["method"] not in READING:
+            if scope["method"] not in READING and not is_file(scope):
                 receive = await self._checked(scope, receive)
         await self.app(scope, receive, send)
 
@@ -60,6 +62,13 @@ class Bodies:
 
     def _too_large(self) -> NoReturn:
         raise Rejection(Code.TOO_LARGE, f"the body is over the limit of {self._limit} bytes", limit=self._limit)
+
+
+def is_file(scope: Scope) -> bool:
+    """A body that is not JSON, where files are taken."""
+    content_type = Headers(scope=scope).get("content-type", "")
+    takes = scope["method"] == "POST" and TAKES_FILES.search(scope["path"]) is not None
+    return takes and bool(content_type) and JSON_TYPE.match(content_type) is None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -24,6 +24,7 @@ from services.gateway.domain.roles import Role
 from services.gateway.presence import Presence
 from services.gateway.settings import GatewaySettings
 from services.gateway.store import Feed
+from services.gateway.uploads import Uploads
 from services.gateway.watching import Watching
 
 
@@ -38,6 +39,7 @@ class Parts:
     feed: Feed
     watching: Watching
     presence: Presence
+    uploads: Uploads
     health: Health
 
 
@@ -58,6 +60,15 @@ CallerDep = Annotated[Caller, Depends(_caller)]
 
 CompanyPath = Annotated[Slug, Path(description="id of the company", examples=["default"])]
 ProjectPath = Annotated[Slug, Path(description="id of the project", examples=["default"])]
+ScopeIdPath = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=200,
+        description="id of the company, project or task, or the name of the agent",
+        examples=["ada"],
+    ),
+]
 
 
 def _company(request: Request, caller: CallerDep) -> str:
@@ -204,8 +215,13 @@ def _happened(ts_from: datetime | None = None, ts_to: datetime | None = None) ->
     return times.checked_range(ts_from, ts_to, "ts")
 
 
+def _created(created_from: datetime | None = None, created_to: datetime | None = None) -> TimeRange:
+    return times.checked_range(created_from, created_to, "created")
+
+
 StartedDep = Annotated[TimeRange, Depends(_started)]
 HappenedDep = Annotated[TimeRange, Depends(_happened)]
+CreatedDep = Annotated[TimeRange, Depends(_created)]
 
 Filter = Annotated[str | None, Query(max_length=200)]
 VersionPath = Annotated[int, Path(ge=1, le=2**31 - 1)]

@@ -13,6 +13,7 @@ from chassis.postgres import CONNECTION_LOST
 from contracts.executor import GetRun, Node, RunDetail
 from contracts.run_control import ExplainWaiting
 from services.gateway.asking import Desk
+from services.gateway.delivered import ARTIFACTS, ByNode, artifacts_by_node
 from services.gateway.domain.times import shown_in
 from services.gateway.domain.trouble import Signal, in_trouble, signals
 from services.gateway.judging import Said, degraded, said_of
@@ -41,14 +42,18 @@ async def incident_of(desk: Desk, feed: Feed, run_id: UUID) -> Incident:
     detail = await desk.ask(GetRun(run_id=run_id))
     nodes = detail.nodes or []
     troubled = in_trouble(nodes)
-    told, said = await asyncio.gather(_told(desk, feed, detail, troubled), said_of(desk, run_id=run_id))
+    told, said, artifacts = await asyncio.gather(
+        _told(desk, feed, detail, troubled),
+        said_of(desk, run_id=run_id),
+        artifacts_by_node(desk, [node.id for node in troubled]),
+    )
     return Incident(
         run=detail.run,
         summary=detail.summary,
-        failed_nodes=[_troubled(node, told, said) for node in troubled],
+        failed_nodes=[_troubled(node, told, said, artifacts) for node in troubled],
         recent_events=told.recent if told else None,
         signals=await _signals(desk, detail, nodes, told),
-        degraded=(["events"] if told is None else []) + degraded(said),
+        degraded=(["events"] if told is None else []) + degraded(said) + ([ARTIFACTS] if artifacts is None else []),
     )
 
 
@@ -67,9 +72,10 @@ async def _told(desk: Desk, feed: Feed, detail: RunDetail, troubled: Sequence[No
     return Timeline(shown_in(recent, desk.zone), shown_in(events, desk.zone), counts)
 
 
-def _troubled(node: Node, told: Timeline | None, said: Said | None) -> TroubledNode:
+def _troubled(node: Node, told: Timeline | None, said: Said | None, artifacts: ByNode | None) -> TroubledNode:
     events = [event for event in told.of_nodes if event.node_id == node.id] if told else None
-    return TroubledNode(**dict(node_out(node, said)), events=events, artifacts=[])
+    delivered = None if artifacts is None else artifacts.get(node.id, [])
+    return TroubledNode(**dict(node_out(node, said)), events=events, artifacts=delivered)
 
 
 async def _signals(desk: Desk, detail: RunDetail, nodes: Sequence[Node], told: Timeline | None) -> list[Signal]:

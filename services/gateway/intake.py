@@ -1,7 +1,8 @@
 """A pull loop of our own: keeps one request open on a durable consumer and hands over whatever has arrived.
 
 `fetch` of nats-py waits for a whole batch or a timeout and spins on a consumer that is gone (half a
-core, measured); here the next transaction takes what came during the previous one.
+core, measured); here the next transaction takes what came during the previous one, or, under load, what
+the stream holds when it is asked for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import structlog
 from nats.aio.client import Client
 
 from chassis.arrivals import Arrival, Listening, nak, settle
+from chassis.pausing import happens_within
 from contracts.streams import ConsumerSpec
 
 log = structlog.get_logger(__name__)
@@ -22,6 +24,9 @@ log = structlog.get_logger(__name__)
 EXPIRES = 30.0
 HEARTBEAT = 2.0
 SILENCE = 3 * HEARTBEAT  # without even a heartbeat for so long, the request is lost
+BUSY = 16  # messages in one go; fewer are not worth waiting for
+CADENCE = 0.02  # seconds from one burst to the next
+BURST = 1.0  # without its end for so long, the request for a burst is lost
 REST = 0.5  # after a refusal: the consumer is missing until the keeper makes it again
 NANOSECONDS = 10**9
 
@@ -44,6 +49,9 @@ class Intake:
         self._heard = 0.0
         self._not_before = 0.0
         self._reconnects = 0
+        self._busy = False
+        self._ended = asyncio.Event()  # the request has brought what it was to bring
+        self._burst_at = 0.0
 
     async def __aenter__(self) -> Intake:
         await self._listening.start()
@@ -79,14 +87,24 @@ class Intake:
             self._open = 0
             if status.startswith("408"):  # the request has lived its time; nobody may have to wait for the next one
                 self._arrived.put_nowait(None)
-            else:
+            elif not status.startswith("404"):  # there is nothing for a burst to bring
                 self._not_before = self._heard + REST
                 log.info("timeline.refused", status=status)
+        if self._open <= 0:
+            self._ended.set()
 
     async def take(self, timeout: float) -> list[Arrival]:
-        """What has arrived, at most a batch; empty when nothing did within `timeout` seconds, or when told to stop."""
+        """What has arrived, at most a batch; empty when nothing did within `timeout` seconds, or when told to stop.
+
+        Few are handed over as soon as they are here; many, as they come under load, in bursts.
+        """
+        taken = await self._burst() if self._busy else await self._first(timeout)
+        self._busy = len(taken) >= BUSY
+        return taken
+
+    async def _first(self, timeout: float) -> list[Arrival]:
         if self._arrived.empty():
-            await self._ask()
+            await self._ask(expires=int(EXPIRES * NANOSECONDS), idle_heartbeat=int(HEARTBEAT * NANOSECONDS))
             try:
                 async with asyncio.timeout(timeout):
                     first = await self._arrived.get()
@@ -95,14 +113,23 @@ class Intake:
             return [first, *self._waiting(self._batch - 1)] if first is not None else []
         return self._waiting(self._batch)
 
-    async def _ask(self) -> None:
+    async def _burst(self) -> list[Arrival]:
+        """Under load messages are left in the stream for a moment: many in one go cost less than one by one."""
+        await happens_within(self._burst_at + CADENCE - time.monotonic(), self._stop)
+        self._burst_at = time.monotonic()
+        self._ended.clear()
+        if await self._ask(no_wait=True) and not await happens_within(BURST, self._ended):
+            self._open = 0
+        return self._waiting(self._batch)
+
+    async def _ask(self, **terms: object) -> bool:
         now = time.monotonic()
         reconnects = self._nc.stats["reconnects"]
         lost = reconnects != self._reconnects or now - self._heard > SILENCE
         if not self._nc.is_connected or now < self._not_before or (self._open > 0 and not lost):
-            return
+            return False
         self._asked += 1
         self._open, self._heard, self._reconnects = self._batch, now, reconnects
-        wish = {"batch": self._batch, "expires": int(EXPIRES * NANOSECONDS)}
-        wish["idle_heartbeat"] = int(HEARTBEAT * NANOSECONDS)
-        await self._nc.publish(self._next, json.dumps(wish).encode(), reply=f"{self._inbox}.{self._asked}")
+        wish = json.dumps({"batch": self._batch, **terms}).encode()
+        await self._nc.publish(self._next, wish, reply=f"{self._inbox}.{self._asked}")
+        return True

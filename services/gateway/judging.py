@@ -11,7 +11,8 @@ import structlog
 
 from contracts.errors import Rejection, RetryLater
 from contracts.feedback import Feedback, ListFeedbacks
-from contracts.review import Attempt, Attempts
+from contracts.review import Attempt, Attempts, Critique
+from contracts.verdict import Source
 from services.gateway.asking import Desk
 from services.gateway.review_schemas import AttemptOut, AttemptsOut
 
@@ -20,19 +21,37 @@ log = structlog.get_logger(__name__)
 FEEDBACKS = "feedbacks"  # as it is named in `degraded`
 PATIENCE = 2.0
 AT_ONCE = 200
-MOST = 1_000  # of the newest; nobody has read so many beside the nodes they are about
+OF_EACH = 10  # the newest of a node, where many nodes are shown; GET /feedbacks has them all
 
 Said = Mapping[UUID, list[Feedback]]
 
 
-async def said_of(desk: Desk, **about: Any) -> Said | None:
-    """Feedbacks by node, the oldest first. None when they cannot be had now."""
+async def said_of(desk: Desk, *, per_node: int | None = OF_EACH, **about: Any) -> Said | None:
+    """Feedbacks by node, the oldest first. None when they cannot be had now: whoever is not there has none."""
     try:
         async with asyncio.timeout(PATIENCE):
-            return _by_node(await _newest(desk, about))
+            return _by_node(await _newest(desk, {"per_node": per_node, **about}))
     except (Rejection, RetryLater, TimeoutError) as error:
         log.warning("feedbacks.missing", error=repr(error))
         return None
+
+
+async def said_of_one(desk: Desk, node_id: UUID) -> Said | None:
+    return await said_of(desk, node_id=node_id, per_node=AT_ONCE)
+
+
+async def verdicts_of(desk: Desk, node_id: UUID) -> Said | None:
+    """What is in force on each of a node's attempts."""
+    return await said_of(desk, node_id=node_id, per_node=None, in_force=True)
+
+
+async def critique_of(desk: Desk, node_id: UUID) -> Critique | None:
+    """What a person has said of the node's latest attempt: who runs it again at once would be faster than their verdict."""
+    verdicts = of_node(await verdicts_of(desk, node_id), node_id)
+    latest = max(verdicts or [], key=lambda each: each.attempt, default=None)
+    if latest is None or latest.source is not Source.HUMAN or not latest.comment:
+        return None
+    return Critique(of_attempt=latest.attempt, text=latest.comment)
 
 
 async def nothing_said() -> Said:
@@ -45,7 +64,7 @@ async def _newest(desk: Desk, about: Mapping[str, Any]) -> list[Feedback]:
         return ListFeedbacks(limit=AT_ONCE, offset=offset, order_by="-created_at", **about)
 
     first = await desk.ask(page(0))
-    more = range(AT_ONCE, min(first.total, MOST), AT_ONCE)
+    more = range(AT_ONCE, first.total, AT_ONCE)
     rest = await asyncio.gather(*(desk.ask(page(offset)) for offset in more))
     return [feedback for found in (first, *rest) for feedback in found.items]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from starlette.responses import Response
 
+from contracts.executor import RunSummary
 from contracts.feedback import NodeQuality, QaReport
 from services.gateway.domain.forms import Form
 from services.gateway.domain.markdown import block, code, inline, table
@@ -69,7 +70,21 @@ def _quality_row(node: NodeQuality) -> tuple[str, ...]:
     by = f"{inline(node.reviewer or '')} ({node.source})".strip() if node.source else ""
     score = f"{_score(node.score)}{' (critical)' if node.critical else ''}"
     failed = inline(", ".join(node.failed_criteria))
-    return inline(node.key), str(node.attempt), score, str(node.decision or ""), by, failed
+    return inline(node.key), str(node.attempt), score, _decision(node), by, failed
+
+
+def _decision(node: NodeQuality) -> str:
+    """What counts, and what the model would have done instead."""
+    overruled = node.reviewer_decision not in (None, node.decision)
+    return f"{node.decision or ''}{f' (the model: {node.reviewer_decision})' if overruled else ''}"
+
+
+def _cost(summary: RunSummary) -> str:
+    if summary.cost_usd is None:
+        return "unknown"
+    estimated = f", at most for {summary.estimated_calls} calls that were cut off" if summary.estimated_calls else ""
+    unpriced = f", and {summary.unpriced_calls} calls of unknown price" if summary.unpriced_calls else ""
+    return f"${summary.cost_usd}{estimated}{unpriced}"
 
 
 def _score(score: int | None) -> str:
@@ -85,7 +100,7 @@ def _incident_parts(incident: Incident) -> Iterator[str]:
     yield f"# Incident in the run {inline(run.title)}"
     yield (
         f"Run `{run.id}`: {run.status}; {summary.nodes_completed} of {summary.nodes_total} nodes completed,"
-        f" {summary.nodes_failed} failed; cost {f'${summary.cost_usd}' if summary.cost_usd is not None else 'unknown'}."
+        f" {summary.nodes_failed} failed; cost {_cost(summary)}."
     )
     if incident.degraded:
         yield f"Missing right now: {', '.join(incident.degraded)}."
@@ -115,6 +130,8 @@ def _node_parts(node: TroubledNode) -> Iterator[str]:
     if node.output_preview:
         yield "Its output begins:"
         yield block(node.output_preview)
+    if node.artifacts:
+        yield f"It delivered: {', '.join(inline(artifact.name) for artifact in node.artifacts)}."
     if node.events:
         yield _events(node.events[-EVENTS_SHOWN:])
 

@@ -12,9 +12,10 @@ from contracts.feedback import Feedback, Policy
 from contracts.plan import Name, Params, Strict, Text
 from contracts.review import Attempt, HeldNode
 from contracts.verdict import Decision, Source
+from services.gateway.artifact_schemas import ArtifactOut
 from services.gateway.domain.trouble import Signal
 from services.gateway.paging import PageOf
-from services.gateway.schemas import Artifact, Event, NodeOut
+from services.gateway.schemas import Event, NodeOut
 
 ScoreIn = Annotated[int, Field(strict=True, ge=0, le=100)]
 
@@ -60,7 +61,7 @@ class PolicyIn(Strict):
 
 
 class NodeDetailOut(NodeDetail):
-    """`feedbacks` is null and named in `degraded` while they cannot be asked for."""
+    """`feedbacks` are its newest 200; null, and named in `degraded`, while they cannot be asked for."""
 
     feedbacks: list[Feedback] | None
     degraded: list[str]
@@ -90,7 +91,7 @@ class TroubledNode(NodeOut):
     """One that failed, or is held by a verdict."""
 
     events: list[Event] | None
-    artifacts: list[Artifact] | None
+    artifacts: list[ArtifactOut] | None
 
 
 class Incident(BaseModel):

@@ -12,10 +12,12 @@ from contracts.errors import Code, Rejection
 from contracts.planner import GetTask
 from services.gateway.deps import CompanyPath, DeskDep, ProjectPath
 from services.gateway.routes import (
+    artifacts,
     budgets,
     companies,
     config,
     dead_letters,
+    deliverables,
     docs,
     events,
     feedback_policies,
@@ -23,10 +25,12 @@ from services.gateway.routes import (
     health,
     nodes,
     plans,
+    previews,
     providers,
     quality,
     reviews,
     runs,
+    shares,
     sidecars,
     streams,
     task_control,
@@ -42,7 +46,12 @@ OF_A_COMPANY = (
     *(tasks.collection, tasks.router, task_control.router, task_runs.router, task_links.router, plans.router),
     *(streams.router, runs.router, nodes.router, sidecars.router, events.router, budgets.router),
     *(feedbacks.router, feedback_policies.router, reviews.router, quality.router),
+    *(artifacts.collection, artifacts.of_tasks, artifacts.router),
+    *(previews.of_tasks, previews.router, shares.router, deliverables.router),
 )
+
+#: under a project too, as fluidmanager had them
+OF_A_TASK = (task_runs.router, artifacts.of_tasks, previews.of_tasks)
 
 
 def in_company(company: CompanyPath) -> None:
@@ -73,7 +82,9 @@ def offer(app: FastAPI) -> None:
     for router in OF_A_COMPANY:
         _again(app, router, COMPANY, in_company, "_of_company")
     _again(app, tasks.collection, PROJECT, in_project, "_of_project")
-    _again(app, task_runs.router, PROJECT, task_in_project, "_of_project")
+    _again(app, artifacts.collection, PROJECT, in_project, "_of_project")
+    for router in OF_A_TASK:
+        _again(app, router, PROJECT, task_in_project, "_of_project")
 
 
 def _again(app: FastAPI, router: APIRouter, prefix: str, declares: Callable[..., object], suffix: str) -> None:

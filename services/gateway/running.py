@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import structlog
 
 from chassis.postgres import CONNECTION_LOST
 from contracts.executor import Node, RunDetail, RunSummary
+from services.gateway.artifact_schemas import ArtifactOut
+from services.gateway.delivered import ARTIFACTS
 from services.gateway.domain.times import shown_in
 from services.gateway.judging import Said, degraded, of_node
 from services.gateway.news import event_of
@@ -28,12 +31,28 @@ def dag_of(nodes: Sequence[Node], said: Said | None) -> Dag:
     return Dag(nodes=[node_out(node, said) for node in nodes], edges=edges)
 
 
-def summary_out(summary: RunSummary, events_total: int | None) -> RunSummaryOut:
-    return RunSummaryOut(**dict(summary), events_total=events_total)
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What others know of a run; None where they could not be asked."""
+
+    said: Said | None
+    artifacts: list[ArtifactOut] | None
+    artifacts_total: int | None
+
+    @property
+    def degraded(self) -> list[str]:
+        nothing_delivered = self.artifacts is None or self.artifacts_total is None
+        return degraded(self.said) + ([ARTIFACTS] if nothing_delivered else [])
+
+
+def summary_out(summary: RunSummary, events_total: int | None, artifacts_total: int | None) -> RunSummaryOut:
+    counts = {"events_total": events_total, "artifacts_total": artifacts_total}
+    missing = [name for name, count in counts.items() if count is None]
+    return RunSummaryOut(**dict(summary), **counts, degraded=missing)
 
 
 async def run_out(
-    feed: Feed, company: str, detail: RunDetail, said: Said | None, *, events: int, zone: ZoneInfo | None
+    feed: Feed, company: str, detail: RunDetail, known: Shown, *, events: int, zone: ZoneInfo | None
 ) -> RunOut:
     """Without the timeline a run can still be shown: its events are null then, and named in `degraded`."""
     total: int | None = None
@@ -45,11 +64,11 @@ async def run_out(
         log.warning("running.events_missing", error=repr(error))
     return RunOut(
         **dict(detail.run),
-        summary=summary_out(detail.summary, total),
-        dag=dag_of(detail.nodes or [], said),
+        summary=summary_out(detail.summary, total, known.artifacts_total),
+        dag=dag_of(detail.nodes or [], known.said),
         events=shown,
-        artifacts=[],
-        degraded=(["events"] if shown is None else []) + degraded(said),
+        artifacts=known.artifacts,
+        degraded=(["events"] if shown is None else []) + known.degraded,
     )
 
 

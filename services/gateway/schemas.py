@@ -18,6 +18,7 @@ from contracts.run_control import NodeAction
 from contracts.sidecar import Sidecar
 from contracts.story import DeadLetter
 from contracts.task_control import Company, Project
+from services.gateway.artifact_schemas import ArtifactOut
 from services.gateway.paging import PageOf
 
 # what clients send ----------------------------------------------------------------------------------------------------
@@ -189,13 +190,19 @@ class TaskStatusOut(BaseModel):
     attempts: int | None
     worker: WorkerOut | None
     error: str | None
-    cost_usd: str | None = Field(description="null when any price is unknown")
+    cost_usd: str | None = Field(description="null when nothing of it is known")
+    estimated_calls: int | None = Field(
+        default=None, description="calls of which cost_usd has the most that they can have cost: they were cut off"
+    )
+    unpriced_calls: int | None = Field(
+        default=None, description="calls that are not in cost_usd, because no price is known"
+    )
     runtime: RuntimeOut | None
     degraded: list[str]
 
 
 class NodeOut(Node):
-    """`feedbacks` is null while they cannot be asked for; `degraded` beside it says so."""
+    """`feedbacks` are its newest ten; null while they cannot be asked for: `degraded` beside it says so."""
 
     feedbacks: list[Feedback] | None
 
@@ -214,17 +221,6 @@ class Event(BaseModel):
     request_id: str
 
 
-class Artifact(BaseModel):
-    id: UUID
-    node_id: UUID
-    type: str
-    path: str
-    content: str | None
-    summary: str | None
-    created_at: datetime
-    preview: str | None
-
-
 class RunEdge(BaseModel):
     """From the node that must be done to the one that waits for it; both are ids of nodes."""
 
@@ -238,8 +234,11 @@ class Dag(BaseModel):
 
 
 class RunSummaryOut(RunSummary):
-    artifacts_total: int | None = 0
+    """A count that could not be had right now is null and named in `degraded`."""
+
+    artifacts_total: int | None
     events_total: int | None
+    degraded: list[str]
 
 
 class RunOut(Run):
@@ -248,7 +247,7 @@ class RunOut(Run):
     summary: RunSummaryOut
     dag: Dag
     events: list[Event] | None
-    artifacts: list[Artifact] | None
+    artifacts: list[ArtifactOut] | None
     degraded: list[str]
 
 
@@ -289,9 +288,6 @@ class RunPage(PageOf[Run]): ...
 
 class NodePage(PageOf[NodeOut]):
     degraded: list[str] = Field(default_factory=list)
-
-
-class ArtifactPage(PageOf[Artifact]): ...
 
 
 class SidecarPage(PageOf[Sidecar]): ...

@@ -51,6 +51,8 @@ async def task_status(desk: Desk, task: Task) -> TaskStatusOut:
         worker=_worker(runtime),
         error=runtime.error if runtime else None,
         cost_usd=runtime.cost_usd if runtime else "0",
+        estimated_calls=runtime.estimated_calls if runtime else 0,
+        unpriced_calls=runtime.unpriced_calls if runtime else 0,
         runtime=_block(task, runtime),
         degraded=[],
     )

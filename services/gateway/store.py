@@ -13,7 +13,7 @@ from contracts.errors import Code, Rejection
 from services.gateway.domain.course import TELLING
 from services.gateway.domain.cursor import Cursor
 
-TOLD = """company_id, position, message_id, level, run_id, node_id, task_id, request_id, message::text as message,
+TOLD = """company_id, position, message_id, level, run_id, node_id, task_id, request_id, message,
     at"""
 HEAD = "select epoch, position from feeds where company_id = $1"
 FLOOR = "select position from floors where company_id = $1"
@@ -141,7 +141,7 @@ def _where(company: str, wanted: EventFilter) -> tuple[str, list[Any]]:
         OF_A_TASK: wanted.task_id,
         "node_id = {}": wanted.node_id,
         "level = {}": wanted.level,
-        "position(lower({}) in lower(message::text)) > 0": wanted.q,
+        "position(lower({}) in lower(message)) > 0": wanted.q,
         "at >= {}": wanted.ts_from,
         "at <= {}": wanted.ts_to,
         "request_id = {}": wanted.request_id,

@@ -30,8 +30,9 @@ from contracts.errors import Rejection, RetryLater
 from contracts.refs import BlobRef
 from contracts.story import Resent
 from contracts.streams import TIMELINE
-from services.gateway.domain.facts import Fact, Sorted, Stamp, place_of, read_fact, skipped_over, sort_out, tombstone
+from services.gateway.domain.facts import Fact, Sorted, skipped_over, sort_out, tombstone
 from services.gateway.intake import Intake
+from services.gateway.telling.reading import Stamp, place_of, read_fact
 from services.gateway.telling.store import Gap, Timeline
 
 log = structlog.get_logger(__name__)
@@ -108,18 +109,25 @@ class Projector:
             with SECONDS.time():
                 async with asyncio.timeout(PATIENCE):
                     until = asyncio.get_running_loop().time() + FETCHING
-                    read = [(message, await self._read(message, until)) for message in messages]
+                    read = [(m, self._read_at_once(m) or await self._read(m, until)) for m in messages]
                     await self._tell(connection, [(m, fact) for m, fact in read if isinstance(fact, Fact)])
         except CONNECTION_LOST:
             await self._settle([(message, RetryLater(ELECTION)) for message in messages])
             raise
         await self._settle(read)
 
+    def _read_at_once(self, message: Arrival) -> Fact | None:
+        """None when it takes more than a look."""
+        if (stamp := Stamp.at_once(message.head)) is None:
+            return None
+        try:
+            return read_fact(message.subject, stamp, message.body)
+        except Rejection:
+            return None
+
     async def _read(self, message: Arrival, until: float) -> Fact | RetryLater | None:
         """What is no fact is a dead letter by now; None when it has no place in a story either."""
         try:
-            if (stamp := Stamp.at_once(message.head)) is not None:
-                return read_fact(message.subject, stamp, message.body)
             return await self._fact(message.subject, message.headers(), message.body, until)
         except RetryLater as later:
             return later

@@ -6,11 +6,15 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from contracts.artifacts import ArtifactCounts, CountArtifacts, ListArtifacts
+from contracts.errors import Code, Rejection
 from contracts.executor import Node, NodeDetail, Run, RunDetail, RunSummary
 from contracts.feedback import Feedback
+from contracts.page import Page
 from contracts.plan import PlanGraph
 from contracts.planner import Plan, PlanVersion, Task
 from contracts.review import Attempt
+from contracts.task_control import ListProjects, Project
 from contracts.verdict import Verdict
 
 NOON = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
@@ -144,6 +148,23 @@ def a_run_detail(run: Run | None = None, nodes: list[Node] | None = None) -> Run
         cost_usd="0",
     )
     return RunDetail(run=run or a_run(), summary=summary, nodes=nodes)
+
+
+NOTHING_DELIVERED: dict[type[Any], Any] = {
+    ListArtifacts: lambda _: Page(items=[], total=0),
+    CountArtifacts: lambda _: ArtifactCounts(total=0, by_kind={}),
+}
+
+
+def of_the_planner() -> dict[type[Any], Any]:
+    """Knows the companies default and acme."""
+
+    def projects(request: ListProjects) -> Page[Project]:
+        if request.company not in ("default", "acme"):
+            raise Rejection(Code.NOT_FOUND, f"there is no company {request.company!r}")
+        return Page(items=[], total=0)
+
+    return {ListProjects: projects}
 
 
 def a_feedback(**fields: Any) -> Feedback:

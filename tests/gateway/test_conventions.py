@@ -24,8 +24,8 @@ async def test_health_needs_no_key_and_says_starting_until_every_owner_has_answe
     async with start_gateway() as gateway, httpx.AsyncClient(base_url=gateway.url) as stranger:
         alone = (await stranger.get("/health")).json()
         assert (alone["status"], alone["db_ok"], alone["orchestrator"]) == ("starting", True, "down")
-    owners = [start_owner(name) for name in ("planner", "executor", "feedback")]
-    async with owners[0], owners[1], owners[2], start_gateway() as gateway:
+    owners = [start_owner(name) for name in ("planner", "executor", "feedback", "publisher", "rag")]
+    async with owners[0], owners[1], owners[2], owners[3], owners[4], start_gateway() as gateway:
         found = (await gateway.client.get("/health")).json()
         assert found["status"] == "ok"
         assert set(found) >= {"status", "service", "version", "db_ok", "uptime_s", "orchestrator"}

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection
-from contracts.executor import Usage
-from contracts.run_facts import NodeCompleted
 from services.gateway.domain import paging
 from services.gateway.domain.course import Course
 from services.gateway.domain.cursor import Cursor, parse, resume
-from services.gateway.domain.facts import Fact, Stamp, place_of, read_fact, skipped_over, sort_out, tombstone
+from services.gateway.domain.facts import Fact, skipped_over, sort_out
 from services.gateway.domain.roles import Role, effective, needed_for
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -61,82 +58,6 @@ def test_a_fact_that_comes_too_early_waits_and_others_do_not() -> None:
 )
 def test_only_what_follows_directly_is_skipped_over(told: int, gone: list[int], expected: int) -> None:
     assert skipped_over(told, gone) == expected
-
-
-def test_a_message_becomes_the_fact_that_people_know() -> None:
-    run_id, node_id = uuid4(), uuid4()
-    completed = NodeCompleted(
-        run_id=run_id,
-        node_id=node_id,
-        key="a",
-        attempt=1,
-        checksum=None,
-        output_preview="ü",
-        model=None,
-        usage=Usage(),
-        duration_ms=1,
-    )
-    envelope = Envelope.of(completed, id=uuid4(), source="executor", sequence=4, request_id="r")
-    fact = read_fact(completed.subject, Stamp.of(envelope), completed.model_dump_json().encode())
-    assert (fact.level, fact.run_id, fact.node_id, fact.task_id) == ("NODE_COMPLETED", run_id, node_id, None)
-    assert (fact.owner, fact.story, fact.sequence, fact.request_id) == ("executor", str(run_id), 4, "r")
-    assert '"output_preview":"ü"' in fact.message
-    assert tombstone(fact, "why", UUID(int=1)).sequence == 4
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b"\xff\xfe", b'"text"'])
-def test_what_is_no_object_is_no_fact(body: bytes) -> None:
-    envelope = Envelope(id=uuid4(), type="x", source="executor", story="s", sequence=1)
-    with pytest.raises(Rejection):
-        read_fact("evt.default.executor.node.done.s", Stamp.of(envelope), body)
-
-
-def test_a_fact_without_sequence_or_with_a_strange_subject_is_refused() -> None:
-    stamp = Stamp(uuid4(), 0, datetime.now(UTC), "")
-    with pytest.raises(Rejection):
-        read_fact("evt.default.executor.node.done.s", stamp, b"{}")
-    with pytest.raises(Rejection):
-        read_fact("evt.default.stranger.node.done.s", stamp._replace(sequence=1), b"{}")
-
-
-def head_of(headers: dict[str, str]) -> bytes:
-    return b"NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n"
-
-
-@given(
-    sequence=st.integers(1, 2**63 - 1),
-    at=st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-5, minutes=-45))])),
-    request_id=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20).map(str.strip),
-)
-def test_a_stamp_read_at_once_says_what_the_envelope_says(sequence: int, at: datetime, request_id: str) -> None:
-    envelope = Envelope(
-        id=uuid4(), type="x", source="executor", story="s", sequence=sequence, time=at, request_id=request_id
-    )
-    headers = envelope.headers()
-    stamp = Stamp.at_once(head_of(headers))
-    assert stamp == Stamp.of(Envelope.from_headers(headers))
-
-
-@pytest.mark.parametrize(
-    "oddity",
-    [
-        {"ce-id": "no uuid"},
-        {"ce-sequence": "0"},
-        {"ce-sequence": "-1"},
-        {"ce-sequence": "9" * 20},
-        {"ce-sequence": "1_0"},
-        {"ce-time": "2026-11-21T08:00:00"},
-        {"ce-time": "yesterday"},
-        {"x-claim": "{}"},
-        *({name: None} for name in ("ce-id", "ce-sequence", "ce-time", "ce-type", "ce-source", "ce-subject")),
-    ],
-    ids=str,
-)
-def test_header_lines_with_an_oddity_are_left_to_the_envelope(oddity: dict[str, str | None]) -> None:
-    headers = Envelope(id=uuid4(), type="x", source="executor", story="s", sequence=1).headers()
-    assert Stamp.at_once(head_of(headers)) is not None
-    odd = {name: value for name, value in (headers | oddity).items() if value is not None}
-    assert Stamp.at_once(head_of(odd)) is None
 
 
 @pytest.mark.parametrize("key", list(Role))
@@ -249,34 +170,3 @@ def test_a_run_is_not_told_to_its_end_before_its_task_has_followed_or_never_will
     assert course("RUN_COMPLETED", task_id=task_id).is_told(later), "a rehearsal's task says nothing"
     assert course("RUN_COMPLETED", "TASK_COMPLETED", task_id=task_id).is_told(soon)
     assert course("RUN_COMPLETED").is_told(soon)
-
-
-@pytest.mark.parametrize(
-    ("subject", "run_id", "task_id"),
-    [
-        ("executor.node.failed", True, False),
-        ("feedback.verdict.given", True, False),
-        ("planner.plan.drafted", False, True),
-        ("rag.document.ingested", False, False),
-    ],
-)
-def test_the_place_of_an_unreadable_fact_is_in_the_story_that_its_subject_names(
-    subject: str, run_id: bool, task_id: bool
-) -> None:
-    story = uuid4()
-    envelope = Envelope(id=uuid4(), type="t", source="s", story="s", sequence=7, request_id="r\x00")
-    place = place_of(f"evt.acme.{subject}.{story}", envelope.headers(), "\x00 \ud800 broken " + "x" * 9000, uuid4())
-    assert place is not None
-    named = (place.company_id, place.owner, place.story, place.sequence)
-    assert named == ("acme", subject.partition(".")[0], str(story), 7)
-    assert (place.run_id, place.task_id) == (story if run_id else None, story if task_id else None)
-    assert (place.request_id, place.message.count("\\u"), len(place.message) < 600) == ("", 0, True), (
-        "Postgres takes it"
-    )
-
-
-def test_what_does_not_say_where_it_belongs_has_no_place() -> None:
-    headers = Envelope(id=uuid4(), type="t", source="s", story="s", sequence=1).headers()
-    assert place_of("evt.acme.stranger.run.started.x", headers, "", uuid4()) is None
-    assert place_of("evt.acme.executor.run.started.x", {}, "", uuid4()) is None
-    assert place_of("evt.acme.executor.run.started.x", headers | {"ce-sequence": "0"}, "", uuid4()) is None

@@ -148,3 +148,12 @@ def test_signals_say_what_is_wrong_how_often_and_what_ends_it() -> None:
     assert (by_kind["NODE_RETRIED"].count, by_kind["failed_nodes"].nodes) == (3, ["a"])
     assert (by_kind["waits_for_budget"].release, by_kind["waits_for_budget"].nodes) == ("raise the limit", ["b"])
     assert signals(a_run(), [a_node()], [], {}) == []
+
+
+def test_a_result_that_is_being_reviewed_is_no_sign_of_trouble_and_one_that_is_held_is() -> None:
+    waits = {"what": "node", "key": "a", "detail": "…", "release": "a verdict", "reason": "verdict"}
+    reviewing = a_node(key="a", status="reviewing")
+    assert signals(a_run(), [reviewing], [Waiting.model_validate(waits | {"status": "reviewing"})], {}) == []
+    held = a_node(key="a", status="paused", pause_reasons=["verdict"])
+    found = signals(a_run(), [held], [Waiting.model_validate(waits | {"status": "paused"})], {})
+    assert [signal.kind for signal in found] == ["held_nodes", "waits_for_verdict"]

@@ -38,7 +38,7 @@ async def test_a_method_the_path_does_not_have_is_told_those_it_has(client: http
         ("PUT", f"/tasks/{uuid4()}", "GET, PATCH, DELETE"),
         ("POST", f"/runs/{uuid4()}/nodes", "GET"),
         ("GET", f"/plans/{uuid4()}/auto_assign", "POST"),
-        ("BREW", "/health", "GET"),
+        ("PROPFIND", "/health", "GET"),
         ("POST", "/openapi.json", "GET, HEAD"),
         ("PATCH", "/docs", "GET"),
     ):

@@ -8,7 +8,7 @@ from typing import Any
 from contracts.budgets import Budget, BudgetGone, ListBudgets, RemoveBudget, SetBudget
 from contracts.errors import Code, Rejection
 from contracts.page import Page
-from tests.gateway.builders import NOON
+from tests.gateway.builders import NOON, of_the_planner
 from tests.gateway.conftest import StartGateway, StartOwner
 
 
@@ -50,13 +50,41 @@ async def test_a_budget_is_set_listed_and_removed(start_gateway: StartGateway, s
 async def test_each_company_has_its_own_and_a_repeated_key_is_the_same_order(
     start_gateway: StartGateway, start_owner: StartOwner
 ) -> None:
-    async with start_owner("executor", ANSWERS) as owner, start_gateway() as gateway:
+    async with (
+        start_owner("executor", ANSWERS) as owner,
+        start_owner("planner", of_the_planner()),
+        start_gateway() as gateway,
+    ):
         once = {"Idempotency-Key": "raise"}
         for _ in range(2):
             await gateway.client.put("/companies/acme/budgets/company/acme", json={"limit_usd": 2}, headers=once)
         first, second = (request for request, _ in owner.asked[-2:])
         assert first.command_id == second.command_id
         assert first.company == "acme"
+
+
+async def test_one_budget_is_shown_and_a_company_that_is_not_there_has_none(
+    start_gateway: StartGateway, start_owner: StartOwner
+) -> None:
+    def found(request: ListBudgets) -> Page[Budget]:
+        there = (request.company, request.scope, request.scope_id) == ("default", "agent", "ada/lovelace")
+        return Page(items=[a_budget("agent", "ada/lovelace")] if there else [], total=int(there))
+
+    answers = ANSWERS | {ListBudgets: found}
+    async with (
+        start_owner("executor", answers) as owner,
+        start_owner("planner", of_the_planner()),
+        start_gateway() as gateway,
+    ):
+        http = gateway.client
+        assert (await http.get("/budgets/agent/ada%2Flovelace")).json()["scope_id"] == "ada/lovelace"
+        none = await http.get("/budgets/agent/bob")
+        assert (none.status_code, none.json()["detail"]) == (404, "there is no budget of agent bob")
+        assert (await http.get("/companies/acme/budgets")).json()["items"] == []
+        asked = len(owner.asked)
+        assert (await http.get("/companies/nobody/budgets")).status_code == 404
+        put = await http.put("/companies/nobody/budgets/company/nobody", json={"limit_usd": 2})
+        assert (put.status_code, len(owner.asked)) == (404, asked + 1), "nothing is set"
 
 
 async def test_what_is_no_limit_is_refused_with_its_field(start_gateway: StartGateway, start_owner: StartOwner) -> None:

@@ -13,7 +13,16 @@ from contracts import executor, feedback, review
 from contracts.errors import Code, Rejection
 from contracts.page import Page
 from services.gateway import judging
-from tests.gateway.builders import a_feedback, a_node, a_node_detail, a_run, a_run_detail, a_verdict, an_attempt
+from tests.gateway.builders import (
+    a_feedback,
+    a_node,
+    a_node_detail,
+    a_run,
+    a_run_detail,
+    a_verdict,
+    an_attempt,
+    of_the_planner,
+)
 from tests.gateway.conftest import StartGateway, StartOwner
 
 RUN, NODE, OTHER = uuid4(), uuid4(), uuid4()
@@ -38,6 +47,7 @@ def of_feedback() -> dict[type[Any], Any]:
         feedback.ListFeedbacks: lambda _: Page(items=said, total=3),
         feedback.GetFeedback: lambda r: a_feedback(id=r.feedback_id),
         feedback.ListPolicies: lambda _: Page(items=[policy], total=1),
+        feedback.GetPolicy: lambda _: policy,
         feedback.SetPolicy: lambda _: policy,
         feedback.RemovePolicy: lambda _: feedback.PolicyGone(removed=policy),
     }
@@ -184,7 +194,7 @@ async def test_without_the_feedback_service_nodes_are_shown_with_the_missing_par
         node = (await gateway.client.get(f"/nodes/{NODE}")).json()
         assert (node["feedbacks"], node["degraded"]) == (None, ["feedbacks"])
         run = (await gateway.client.get(f"/runs/{RUN}")).json()
-        assert (run["dag"]["nodes"][0]["feedbacks"], run["degraded"]) == (None, ["feedbacks"])
+        assert (run["dag"]["nodes"][0]["feedbacks"], run["degraded"]) == (None, ["feedbacks", "artifacts"])
         attempts = (await gateway.client.get(f"/nodes/{NODE}/attempts")).json()
         assert (attempts["items"][0]["score"], attempts["degraded"]) == (None, ["feedbacks"])
         for path in ("/feedbacks", f"/feedbacks/{uuid4()}", "/feedback-policies", "/quality?by=role"):
@@ -275,6 +285,28 @@ async def test_the_same_key_is_the_same_rerun(start_gateway: StartGateway, start
         assert first == second
 
 
+async def test_who_runs_a_node_again_at_once_takes_the_word_of_a_person_along(
+    start_gateway: StartGateway, start_owner: StartOwner
+) -> None:
+    said = [a_feedback(node_id=NODE, attempt=n, source="human", comment=f"said of {n}") for n in (2, 1)]
+    about = {"verdicts": said}
+
+    def listed(request: feedback.ListFeedbacks) -> Page[feedback.Feedback]:
+        assert (request.node_id, request.in_force) == (NODE, True)
+        return Page(items=about["verdicts"], total=len(about["verdicts"]))
+
+    async with (
+        start_owner("feedback", {feedback.ListFeedbacks: listed}),
+        start_owner("executor", of_the_executor()) as owner,
+        start_gateway() as gateway,
+    ):
+        await gateway.client.post(f"/nodes/{NODE}/rerun")
+        assert owner.asked[-1][0].critique == review.Critique(of_attempt=2, text="said of 2")
+        about["verdicts"] = [a_feedback(node_id=NODE, attempt=2), *said[1:]]
+        await gateway.client.post(f"/nodes/{NODE}/rerun")
+        assert owner.asked[-1][0].critique is None, "the executor has the critique of a review"
+
+
 async def test_what_waits_for_a_person_is_a_page(start_gateway: StartGateway, start_owner: StartOwner) -> None:
     async with start_owner("executor", of_the_executor()) as owner, start_gateway() as gateway:
         page = (await gateway.client.get(f"/reviews?run_id={RUN}&limit=10")).json()
@@ -286,7 +318,11 @@ async def test_what_waits_for_a_person_is_a_page(start_gateway: StartGateway, st
 async def test_policies_are_set_listed_and_removed_under_both_families_of_paths(
     start_gateway: StartGateway, start_owner: StartOwner
 ) -> None:
-    async with start_owner("feedback", of_feedback()) as owner, start_gateway() as gateway:
+    async with (
+        start_owner("feedback", of_feedback()) as owner,
+        start_owner("planner", of_the_planner()),
+        start_gateway() as gateway,
+    ):
         for prefix in ("", "/companies/acme"):
             path = f"{prefix}/feedback-policies/agent/a%2Fb"
             put = await gateway.client.put(path, json={"critical_threshold": 70}, headers={"X-Actor": "ada"})
@@ -296,11 +332,36 @@ async def test_policies_are_set_listed_and_removed_under_both_families_of_paths(
             assert order.by.startswith("ada, admin")
             listed = await gateway.client.get(f"{prefix}/feedback-policies?scope=agent")
             assert (listed.json()["total"], owner.asked[-1][0].scope) == (1, "agent")
-            assert (await gateway.client.delete(path)).json()["removed"]["scope"] == "agent"
+            assert (await gateway.client.get(path)).json()["critical_threshold"] == 70
+            assert (owner.asked[-1][0].scope, owner.asked[-1][0].scope_id) == ("agent", "a/b")
+            assert (await gateway.client.delete(path, headers={"X-Actor": "ada"})).json()["removed"]["scope"] == "agent"
+            assert owner.asked[-1][0].by.startswith("ada, admin")
         for wrong in ({"critical_threshold": 101}, {"auto_revise": 11}, {"auto_revise": -1}, {"threshold": 3}):
             refused = await gateway.client.put("/feedback-policies/agent/ada", json=wrong)
             assert (refused.status_code, next(iter(wrong)) in refused.text) == (422, True), wrong
         assert (await gateway.client.put("/feedback-policies/galaxy/x", json={})).status_code == 422
+
+
+async def test_a_company_that_is_not_there_has_no_empty_pages_and_no_policies(
+    start_gateway: StartGateway, start_owner: StartOwner
+) -> None:
+    nothing = {
+        feedback.ListFeedbacks: lambda _: Page(items=[], total=0),
+        feedback.ListPolicies: lambda _: Page(items=[], total=0),
+        feedback.GetQuality: lambda r: feedback.Quality(by=r.by, items=[]),
+    }
+    async with (
+        start_owner("feedback", nothing) as owner,
+        start_owner("planner", of_the_planner()),
+        start_gateway() as gateway,
+    ):
+        for path in ("feedbacks", "feedback-policies", "quality?by=role"):
+            assert (await gateway.client.get(f"/{path}")).json()["items"] == []
+            assert (await gateway.client.get(f"/companies/acme/{path}")).json()["items"] == []
+            assert (await gateway.client.get(f"/companies/nobody/{path}")).status_code == 404, path
+        asked = len(owner.asked)
+        put = await gateway.client.put("/companies/nobody/feedback-policies/agent/a", json={"auto_revise": 0})
+        assert (put.status_code, len(owner.asked)) == (404, asked), "nothing is set"
 
 
 async def test_a_viewer_judges_nothing_where_roles_count(start_gateway: StartGateway, start_owner: StartOwner) -> None:

@@ -13,7 +13,7 @@ from contracts import executor, feedback, run_control
 from contracts.errors import Code, Rejection
 from contracts.page import Page
 from contracts.run_facts import NodeFailed, NodeStarted, RunStarted
-from tests.gateway.builders import a_feedback, a_node, a_run, a_run_detail, a_verdict
+from tests.gateway.builders import NOTHING_DELIVERED, a_feedback, a_node, a_run, a_run_detail, a_verdict
 from tests.gateway.conftest import StartGateway, StartOwner
 from tests.gateway.proxy import proxied
 
@@ -118,6 +118,7 @@ async def test_an_incident_gathers_the_nodes_in_trouble_with_what_happened_to_th
 ) -> None:
     async with (
         start_owner("feedback", of_feedback()),
+        start_owner("publisher", NOTHING_DELIVERED),
         start_owner("executor", of_the_executor()) as owner,
         start_gateway() as gateway,
     ):
@@ -160,7 +161,7 @@ async def test_what_models_wrote_forges_nothing_in_an_incident(
     async with start_owner("executor", of_the_executor()), start_gateway() as gateway:
         text = (await gateway.client.get(f"/runs/{RUN}/incident", headers=MARKDOWN)).text
         assert [heading.split()[1] for heading in headings(text)] == ["Incident", "Signals", "Node", "Node"]
-        assert "Missing right now: feedbacks." in text
+        assert "Missing right now: feedbacks, artifacts." in text
         outside = "\n".join(part for n, part in enumerate(text.split("```")) if n % 2 == 0)
         assert "](" not in outside.replace("` fine # Approved [here](https://evil.example) `", "")
 
@@ -171,6 +172,7 @@ async def test_without_its_timeline_an_incident_is_told_with_the_missing_part_na
     async with (
         start_owner("executor", of_the_executor()),
         start_owner("feedback", of_feedback()),
+        start_owner("publisher", NOTHING_DELIVERED),
         proxied(database.url_for("gateway")) as proxy,
         start_gateway(database_url=proxy.url) as gateway,
     ):

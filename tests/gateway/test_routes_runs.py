@@ -14,7 +14,7 @@ from contracts.errors import Code, Rejection
 from contracts.feedback import ListFeedbacks
 from contracts.page import Page
 from contracts.run_facts import RunStarted
-from tests.gateway.builders import a_node, a_node_detail, a_run, a_run_detail
+from tests.gateway.builders import NOTHING_DELIVERED, a_node, a_node_detail, a_run, a_run_detail
 from tests.gateway.conftest import Gateway, StartGateway, StartOwner
 from tests.gateway.proxy import proxied
 
@@ -57,6 +57,7 @@ async def test_a_run_has_the_predecessors_fields_and_its_graph(
     async with (
         start_owner("executor", answers()) as owner,
         start_owner("feedback", NOTHING_SAID),
+        start_owner("publisher", NOTHING_DELIVERED),
         start_gateway() as gateway,
     ):
         await owner.tell(RunStarted(run_id=RUN, title="1"), RunStarted(run_id=RUN, title="2"))
@@ -81,6 +82,7 @@ async def test_without_its_timeline_a_run_is_shown_with_the_missing_part_named(
     async with (
         start_owner("executor", answers()),
         start_owner("feedback", NOTHING_SAID),
+        start_owner("publisher", NOTHING_DELIVERED),
         proxied(database.url_for("gateway")) as proxy,
         start_gateway(database_url=proxy.url) as gateway,
     ):
@@ -127,6 +129,7 @@ async def test_nodes_come_with_feedbacks_and_artifacts_that_are_honestly_empty(
     async with (
         start_owner("executor", answers()),
         start_owner("feedback", NOTHING_SAID),
+        start_owner("publisher", NOTHING_DELIVERED),
         start_gateway() as gateway,
     ):
         nodes = (await gateway.client.get(f"/runs/{RUN}/nodes?status=completed&key=a")).json()

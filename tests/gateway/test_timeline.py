@@ -206,6 +206,20 @@ async def test_flow_resumes_after_the_consumer_was_deleted_and_after_the_broker_
         assert_gapless(await has_told(table, 30), {str(run_id): 30})
 
 
+async def test_a_broker_that_dies_under_a_flood_costs_nothing(
+    start_gateway: StartGateway, stream: JetStreamContext, table: asyncpg.Connection, nats_server: NatsServer
+) -> None:
+    """Facts come in bursts then, and whoever waits for the end of one must not wait for ever."""
+    run_id = uuid4()
+    await publish(stream, [wire(started(run_id, n), n) for n in range(1, 2001)])
+    async with start_gateway(timeline_batch=20):
+        await has_told(table, 100)
+        before = len(await told(table))
+        nats_server.restart()
+        assert_gapless(await has_told(table, 2000), {str(run_id): 2000})
+        assert before < 2000, "it died while there was still work"
+
+
 async def test_a_database_that_closes_every_connection_costs_nothing(
     start_gateway: StartGateway, stream: JetStreamContext, table: asyncpg.Connection
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import Field
 
-from contracts.executor import Node, NodeStatus, Run, RunStatus
+from contracts.executor import Node, NodeStatus, Run, RunStatus, Usage
 from contracts.refs import Value
 from contracts.run_control import Waiting, WaitReason
 from contracts.verdict import Effect
@@ -56,10 +56,21 @@ def in_trouble(nodes: Iterable[Node]) -> list[Node]:
 def signals(run: Run, nodes: Sequence[Node], waiting: Iterable[Waiting], told: Mapping[str, int]) -> list[Signal]:
     """`told` counts the run's facts by level."""
     found = [*_of_the_run(run), *_of_nodes(nodes)]
-    found += [_of_waiting(item) for item in waiting if item.reason not in ORDINARY]
+    found += [_of_waiting(item) for item in waiting if _is_trouble(item, nodes)]
     return found + [
         Signal(kind=level, detail=TROUBLE[level], count=told[level]) for level in TROUBLE if told.get(level)
     ]
+
+
+def is_unpriced(usage: Usage) -> bool:
+    return usage.unpriced_calls > 0 or usage.cost_usd is None
+
+
+def _is_trouble(item: Waiting, nodes: Sequence[Node]) -> bool:
+    """A verdict is waited for by whoever is held; of a result that is just being reviewed nothing is wrong."""
+    if item.reason is WaitReason.VERDICT:
+        return any(node.key == item.key and is_held(node) for node in nodes)
+    return item.reason not in ORDINARY
 
 
 def _of_the_run(run: Run) -> Iterable[Signal]:
@@ -78,7 +89,7 @@ def _of_nodes(nodes: Sequence[Node]) -> Iterable[Signal]:
     for kind, detail, keys in (
         ("failed_nodes", "failed", [node.key for node in nodes if node.status is NodeStatus.FAILED]),
         ("held_nodes", "held by a verdict", [node.key for node in nodes if is_held(node)]),
-        ("unknown_cost", "their price is not known", [node.key for node in nodes if node.usage.cost_usd is None]),
+        ("unknown_cost", "their price is not known", [node.key for node in nodes if is_unpriced(node.usage)]),
     ):
         if keys:
             yield Signal(kind=kind, detail=detail, count=len(keys), nodes=keys)

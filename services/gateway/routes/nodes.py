@@ -11,13 +11,13 @@ from fastapi import APIRouter, Depends
 from contracts.executor import ControlMode, GetNode, ListNodes, NodeStatus
 from contracts.run_control import ControlNode, NodeAction, NodeControlled
 from services.gateway.deps import CommandIdDep, DeskDep, Filter, OrderedByDep, PartsDep
-from services.gateway.judging import degraded, nothing_said, of_node, said_of
+from services.gateway.judging import degraded, nothing_said, of_node, said_of, said_of_one
 from services.gateway.orders import ModeQuery, known_action
 from services.gateway.paging import Paging, paged
 from services.gateway.problems import describe
 from services.gateway.review_schemas import NodeDetailOut
 from services.gateway.running import node_out
-from services.gateway.schemas import ArtifactPage, NodePage, NodePatch
+from services.gateway.schemas import NodePage, NodePatch
 
 router = APIRouter(tags=["nodes"])
 PageDep = Annotated[Paging, Depends(paged("created_at"))]
@@ -53,20 +53,11 @@ async def list_nodes(
 @router.get("/nodes/{node_id}", responses=describe(404))
 async def get_node(desk: DeskDep, parts: PartsDep, node_id: UUID) -> NodeDetailOut:
     """With its whole output, also when that lies in the object store."""
-    node, said = await asyncio.gather(desk.ask(GetNode(node_id=node_id)), said_of(desk, node_id=node_id))
+    node, said = await asyncio.gather(desk.ask(GetNode(node_id=node_id)), said_of_one(desk, node_id))
     if node.output is None and node.output_ref is not None:
         output = await parts.blobs.get(node.output_ref)
         node = node.model_copy(update={"output": output.decode("utf-8", "replace")})
     return NodeDetailOut(**dict(node), feedbacks=of_node(said, node_id), degraded=degraded(said))
-
-
-@router.get("/nodes/{node_id}/artifacts", responses=describe(404))
-async def list_node_artifacts(
-    desk: DeskDep, page: PageDep, node_id: UUID, type: Filter = None, name_contains: Filter = None
-) -> ArtifactPage:
-    """Empty: nothing makes artifacts yet."""
-    await desk.ask(GetNode(node_id=node_id))
-    return page.of(ArtifactPage, [], 0)
 
 
 @router.patch("/nodes/{node_id}", responses=describe(404, 409))

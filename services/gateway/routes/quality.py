@@ -12,7 +12,7 @@ from contracts.refs import Slug
 from services.gateway.deps import DeskDep, FormDep, HappenedDep, PartsDep
 from services.gateway.domain.forms import Form
 from services.gateway.incidents import incident_of
-from services.gateway.known import title_of_run
+from services.gateway.known import refuse_unknown_company, title_of_run
 from services.gateway.problems import describe
 from services.gateway.reports import incident_report, markdown_answer, qa_report
 from services.gateway.review_schemas import Incident
@@ -53,4 +53,8 @@ async def get_quality(
 ) -> Quality:
     """Average score, share of first attempts that were accepted, critical ones; over at most 31 days when both ends are
     given."""
-    return await desk.ask(GetQuality(by=by, bucket=bucket, project=project, ts_from=happened[0], ts_to=happened[1]))
+    asked = GetQuality(by=by, bucket=bucket, project=project, ts_from=happened[0], ts_to=happened[1])
+    quality = await desk.ask(asked)
+    if not quality.items:
+        await refuse_unknown_company(desk)
+    return quality

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Response
 from contracts.review import ListAttempts, ListHeld, NodeRerun, RerunNode
 from services.gateway.deps import CommandIdDep, DeskDep, OrderedByDep
 from services.gateway.domain.places import place
-from services.gateway.judging import attempts_out, said_of
+from services.gateway.judging import attempts_out, critique_of, verdicts_of
 from services.gateway.known import refuse_unknown_company
 from services.gateway.paging import Paging, paged
 from services.gateway.problems import describe
@@ -42,8 +42,8 @@ async def rerun_node(
     """A new attempt that is told the critique in force and your instructions. What depends on the node runs again, nothing
     else does. A run that has ended goes on (`reopened`); 409 while another run of its task is active.
     """
-    asked = dict(body or RerunIn())
-    answer = await desk.ask(RerunNode(command_id=command_id, node_id=node_id, by=by, **asked))
+    asked, critique = dict(body or RerunIn()), await critique_of(desk, node_id)
+    answer = await desk.ask(RerunNode(command_id=command_id, node_id=node_id, by=by, critique=critique, **asked))
     response.headers["Location"] = place(desk.company, f"/nodes/{node_id}/attempts")
     return answer
 
@@ -51,5 +51,5 @@ async def rerun_node(
 @router.get("/nodes/{node_id}/attempts", responses=describe(404))
 async def list_attempts(desk: DeskDep, node_id: UUID) -> AttemptsOut:
     """Every attempt with what it was told, its output, score and cost; `diff` compares it with the one before."""
-    found, said = await asyncio.gather(desk.ask(ListAttempts(node_id=node_id)), said_of(desk, node_id=node_id))
+    found, said = await asyncio.gather(desk.ask(ListAttempts(node_id=node_id)), verdicts_of(desk, node_id))
     return attempts_out(found, said)

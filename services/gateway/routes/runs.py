@@ -10,13 +10,14 @@ from fastapi import APIRouter, Depends, Query
 
 from contracts.executor import ControlMode, ControlRun, GetRun, ListRuns, RunAction, RunControlled, RunStatus
 from contracts.run_control import ExplainWaiting, WaitingFor
+from services.gateway.delivered import artifacts_of, artifacts_total
 from services.gateway.deps import CommandIdDep, DeskDep, Filter, OrderedByDep, PartsDep, StartedDep
 from services.gateway.judging import nothing_said, said_of
 from services.gateway.known import refuse_unknown_company
 from services.gateway.orders import ModeQuery, known_action
 from services.gateway.paging import Paging, paged
 from services.gateway.problems import describe
-from services.gateway.running import run_out, summary_out
+from services.gateway.running import Shown, run_out, summary_out
 from services.gateway.schemas import RunOut, RunPage, RunPatch, RunSummaryOut
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -57,18 +58,23 @@ async def get_run(
     include_nodes: bool = True,
     include_artifacts: Count = 0,
 ) -> RunOut:
-    """The newest `include_events` events come in the order in which they happened."""
-    detail, said = await asyncio.gather(
+    """The newest `include_events` events come in the order in which they happened, artifacts the newest first."""
+    detail, said, artifacts, total = await asyncio.gather(
         desk.ask(GetRun(run_id=run_id, include_nodes=include_nodes)),
         said_of(desk, run_id=run_id) if include_nodes else nothing_said(),
+        artifacts_of(desk, run_id=run_id, limit=include_artifacts),
+        artifacts_total(desk, run_id),
     )
-    return await run_out(parts.feed, desk.company, detail, said, events=include_events, zone=desk.zone)
+    known = Shown(said, artifacts, total)
+    return await run_out(parts.feed, desk.company, detail, known, events=include_events, zone=desk.zone)
 
 
 @router.get("/{run_id}/summary", responses=describe(404))
 async def get_run_summary(desk: DeskDep, parts: PartsDep, run_id: UUID) -> RunSummaryOut:
-    detail = await desk.ask(GetRun(run_id=run_id, include_nodes=False))
-    return summary_out(detail.summary, await parts.feed.count_of_run(desk.company, run_id))
+    detail, delivered = await asyncio.gather(
+        desk.ask(GetRun(run_id=run_id, include_nodes=False)), artifacts_total(desk, run_id)
+    )
+    return summary_out(detail.summary, await parts.feed.count_of_run(desk.company, run_id), delivered)
 
 
 @router.patch("/{run_id}", responses=describe(404, 409))

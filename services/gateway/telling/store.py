@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chassis.postgres import Connection, affected
-from services.gateway.domain.facts import UNREADABLE, Fact, Story
+from services.gateway.domain.facts import TOMBSTONE, Fact, Story
 
 #: Of the projector's connection: each of its joins is of a few stories with an index, however many there are by now.
 PROJECTOR_SETTINGS = {
@@ -37,7 +37,7 @@ from unnest($1::text[], $2::text[], $3::bigint[]) as s (owner, story, sequence)
 where t.owner = s.owner and t.story = s.story
 """
 FACT = """message_id, company_id, owner, story, sequence, level, run_id, node_id, task_id, request_id,
-    message::text as message, at"""
+    message, at"""
 PARKED_OF = f"""
 select {FACT} from parked_facts p
 where (p.owner, p.story) in (select * from unnest($1::text[], $2::text[])) order by owner, story, sequence
@@ -45,7 +45,7 @@ where (p.owner, p.story) in (select * from unnest($1::text[], $2::text[])) order
 PARK = """
 insert into parked_facts (message_id, company_id, owner, story, sequence, level, run_id, node_id, task_id, request_id,
     message, at)
-select message_id, company_id, owner, story, sequence, level, run_id, node_id, task_id, request_id, message::jsonb, at
+select message_id, company_id, owner, story, sequence, level, run_id, node_id, task_id, request_id, message, at
 from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::uuid[], $8::uuid[],
     $9::uuid[], $10::text[], $11::text[], $12::timestamptz[]) as f (message_id, company_id, owner, story, sequence,
     level, run_id, node_id, task_id, request_id, message, at)
@@ -61,18 +61,12 @@ select company_id, facts from unnest($1::text[], $2::bigint[]) as n (company_id,
 on conflict (company_id) do update set position = f.position + excluded.position
 returning company_id, position
 """
-TELL = """
-insert into timeline (message_id, company_id, owner, story, sequence, level, run_id, node_id, task_id, request_id,
-    message, at, position)
-select message_id, company_id, owner, story, sequence, level, run_id, node_id, task_id, request_id, message::jsonb, at,
-    position
-from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::uuid[], $8::uuid[],
-    $9::uuid[], $10::text[], $11::text[], $12::timestamptz[], $13::bigint[]) as f (message_id, company_id, owner,
-    story, sequence, level, run_id, node_id, task_id, request_id, message, at, position)
-"""
+#: of `timeline`, as told
+TOLD = (*Fact._fields, "position")
 UNREAD = f"""
-update timeline set message = $5::text::jsonb, run_id = $6, node_id = $7, task_id = $8
-where company_id = $1 and at = $2 and owner = $3 and story = $4 and sequence = $9 and message ? '{UNREADABLE}'
+update timeline set message = $5, run_id = $6, node_id = $7, task_id = $8
+where company_id = $1 and at = $2 and owner = $3 and story = $4 and sequence = $9
+    and starts_with(message, '{TOMBSTONE}')
 """
 GAPS = """
 with waiting as (
@@ -154,11 +148,11 @@ class Timeline:
             counts[fact.company_id] = counts.get(fact.company_id, 0) + 1
         rows = await self._connection.fetch(ADVANCE_FEEDS, list(counts), list(counts.values()))
         following = {row["company_id"]: row["position"] - counts[row["company_id"]] for row in rows}
-        positions = []
+        rows = []
         for fact in facts:
             following[fact.company_id] += 1
-            positions.append(following[fact.company_id])
-        await self._connection.execute(TELL, *_columns(facts), positions)
+            rows.append((*fact, following[fact.company_id]))
+        await self._connection.copy_records_to_table("timeline", records=rows, columns=TOLD)
 
     async def fill(self, fact: Fact) -> bool:
         """Put a fact in the place of its tombstone, if it has one."""

@@ -1,0 +1,100 @@
+"""The bytes of an artifact: as an attachment, whole or in part, or as a page to read."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+
+from chassis.blobs import Blobs
+from chassis.conditions import Part, Unsatisfiable, is_known, part, tag
+from contracts.artifacts import ArtifactDetail
+from contracts.errors import Code, Rejection
+from contracts.plan import ArtifactKind
+from contracts.refs import BlobRef
+from services.gateway.domain.pages import POLICY, page
+
+LARGEST_READ = 128 * 1024  # bytes of a text that becomes a page; the worst of them takes a second
+BYTES = "application/octet-stream"
+#: a text that somebody else wrote must not act in our origin, whatever its type says
+INERT = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": POLICY, "Cache-Control": "private, no-cache"}
+NOT_PLAIN = re.compile(r"[^A-Za-z0-9._ ()+,=@~-]")
+
+
+def attachment(name: str) -> str:
+    """Content-Disposition with the original name (RFC 6266): plain for old clients, exact for all others."""
+    plain = NOT_PLAIN.sub("_", name.rsplit("/", 1)[-1]).strip() or "file"
+    exact = quote(name.rsplit("/", 1)[-1], safe="", encoding="utf-8", errors="replace")
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}"
+
+
+async def download(blobs: Blobs, artifact: ArtifactDetail, request: Request) -> Response:
+    """Raises Rejection when there are no bytes, RetryLater when they cannot be had now."""
+    ref = _bytes_of(artifact)
+    etag, asked = tag(ref.sha256), request.headers
+    headers = INERT | {"ETag": etag, "Accept-Ranges": "bytes", "Content-Disposition": attachment(artifact.name)}
+    if is_known(asked.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    try:
+        wanted = part(asked.get("range"), asked.get("if-range"), etag, ref.size)
+    except Unsatisfiable:
+        return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{ref.size}"})
+    first, last = wanted or Part(0, ref.size - 1)
+    headers["Content-Length"] = str(last - first + 1)
+    if wanted is not None:
+        headers["Content-Range"] = f"bytes {first}-{last}/{ref.size}"
+    frames = await _begun(blobs, ref, wanted)
+    return StreamingResponse(
+        frames, 200 if wanted is None else 206, headers=headers, media_type=artifact.content_type or BYTES
+    )
+
+
+async def _begun(blobs: Blobs, ref: BlobRef, wanted: Part | None) -> AsyncIterator[bytes]:
+    """Once the first bytes are here: what cannot be had is an answer, not a body that breaks off."""
+    if ref.size == 0:
+        return _all(b"", None)
+    stream = blobs.stream(ref.key, *wanted) if wanted is not None else blobs.stream(ref.key)
+    return _all(await anext(stream), stream)
+
+
+async def _all(first: bytes, rest: AsyncIterator[bytes] | None) -> AsyncIterator[bytes]:
+    yield first
+    if rest is not None:
+        async with aclosing(rest) as following:  # type: ignore[type-var]
+            async for data in following:
+                yield data
+
+
+async def rendered(blobs: Blobs, artifact: ArtifactDetail) -> Response:
+    """Raises Rejection for what is no text, or too long a one."""
+    ref = _bytes_of(artifact)
+    if artifact.content is None:
+        if not _is_text(ref.content_type):
+            raise Rejection(
+                Code.UNSUPPORTED_MEDIA_TYPE, f"{artifact.name} is no text ({ref.content_type}); download it"
+            )
+        if ref.size > LARGEST_READ:
+            raise Rejection(Code.TOO_LARGE, f"{artifact.name} is too long for a page; download it", limit=LARGEST_READ)
+    text = artifact.content if artifact.content is not None else (await blobs.get(ref)).decode("utf-8", "replace")
+    return HTMLResponse(await asyncio.to_thread(page, artifact.name, text, ref.content_type), headers=INERT)
+
+
+def _is_text(content_type: str) -> bool:
+    return content_type.startswith("text/") or content_type.endswith(("json", "xml", "yaml", "toml"))
+
+
+def _bytes_of(artifact: ArtifactDetail) -> BlobRef:
+    if artifact.ref is not None:
+        return artifact.ref
+    if artifact.kind is ArtifactKind.LINK:
+        message = f"this is a link; open {artifact.url}"
+    else:
+        message = (
+            f"this preview is an agent's files; {f'open {artifact.url}' if artifact.url else 'it is not ready yet'}"
+        )
+    raise Rejection(Code.ILLEGAL_STATE, message, url=artifact.url)
