@@ -14,6 +14,7 @@ from chassis.printable import printable
 from fluidcrew.commands import (
     budget,
     bus,
+    deliver,
     demo,
     dlq,
     doctor,
@@ -66,12 +67,19 @@ app.command(short_help="a node's attempts compared: told, score, cost, what chan
 app.command(short_help="the quality of a run: scores, decisions, failed criteria")(of_a_company(quality.qa))
 app.command(short_help="what went wrong in a run, for who has to mend it")(of_a_company(quality.incident))
 app.command("quality", short_help="quality over time, per agent, role or model")(of_a_company(quality.over_time))
+app.command(short_help="publish a folder or ZIP as a task's site", epilog=deliver.EXAMPLES)(
+    of_a_company(deliver.publish)
+)
+app.command("open", short_help="open a task's site")(of_a_company(deliver.open_preview))
+app.command(short_help="what was delivered: of a run, a task, or all")(of_a_company(deliver.artifacts))
+app.command(short_help="remove versions beyond those that are kept")(of_a_company(deliver.sweep))
 app.command(short_help="which models can be had right now")(steer.providers)
 app.command(short_help="write the sidecars of a run as files")(of_a_company(sidecars.export))
 app.command(short_help="check sidecar files against their format", epilog=sidecars.VALIDATE_EXAMPLES)(sidecars.validate)
 app.command(short_help="write older sidecars in today's format, elsewhere")(sidecars.normalise)
 app.command(short_help="what happens, live from the bus", epilog=tail.EXAMPLES)(tail.tail)
 app.add_typer(review.group, name="review", short_help="what waits for your verdict: accept, reject, rerun, skip")
+app.add_typer(deliver.group, name="previews", short_help="versions of a task's site: ls, pin, compare, share")
 app.add_typer(quality.group, name="policy", short_help="from which score on results are critical: ls, set, rm")
 app.add_typer(budget.group, name="budget", short_help="what models may cost: ls, set, rm")
 app.add_typer(bus.group, name="bus", short_help="streams and consumers: apply, verify, info")

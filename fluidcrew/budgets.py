@@ -37,6 +37,12 @@ async def set_budget(scope: str, id: str, usd: str, *, as_json: bool) -> int:
     return _said(budget, budget_line(budget), as_json=as_json)
 
 
+async def show_budget(scope: str, id: str, *, as_json: bool) -> int:
+    async with Gateway.of(os.environ) as api:
+        budget = await api.get(_path(scope, id))
+    return _said(budget, budget_line(budget), as_json=as_json)
+
+
 async def remove_budget(scope: str, id: str, *, as_json: bool) -> int:
     async with Gateway.of(os.environ) as api:
         gone = await api.delete(_path(scope, id))

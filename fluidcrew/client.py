@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ SILENCE_SECONDS = 45.0  # three heartbeats of a stream
 PATIENCE_SECONDS = 30.0  # how long an API that went away may take to come back
 LONGEST_PAUSE = 2.0
 RECONNECT_SECONDS = 0.25
+CHUNK = 2**18  # bytes of a file that are sent at once
 NOBODYS = frozenset(
     {"admin", "companies", "config", "health", "providers"}
 )  # paths that are the same for all companies
@@ -80,9 +82,15 @@ class Gateway:
         """And this."""
         return await self._order("DELETE", path, None, {})
 
+    async def send(self, path: str, file: Path, content_type: str, **query: Any) -> Any:
+        """A file as the body, of any size in little memory; safe to repeat."""
+        body = FileBody(file)
+        about = {"Content-Type": content_type, "Content-Length": str(body.size)} | _once()
+        given = {k: v for k, v in query.items() if v is not None}
+        return await self._ask("POST", path, params=given, content=body, headers=about)
+
     async def _order(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Any:
-        once = {"Idempotency-Key": str(uuid.uuid4()), "X-Actor": login_name()}
-        return await self._ask(method, path, json=body, headers=once | dict(headers))
+        return await self._ask(method, path, json=body, headers=_once() | dict(headers))
 
     async def _ask(self, method: str, path: str, *, missing_is_none: bool = False, **options: Any) -> Any:
         """An API that is restarting, or says that the owner of the answer is (503), is asked again for a while."""
@@ -188,6 +196,26 @@ class Gateway:
                 await response.aread()
                 raise refusal(response, self.url)
             yield response
+
+
+class FileBody:
+    """Read anew each time it is sent."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.size = path.stat().st_size
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        file = await asyncio.to_thread(self._path.open, "rb")
+        try:
+            while data := await asyncio.to_thread(file.read, CHUNK):
+                yield data
+        finally:
+            file.close()
+
+
+def _once() -> dict[str, str]:
+    return {"Idempotency-Key": str(uuid.uuid4()), "X-Actor": login_name()}
 
 
 def was_cut_off(error: httpx.HTTPError) -> bool:

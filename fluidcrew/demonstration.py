@@ -15,6 +15,7 @@ from deploy.local.environment import home_of
 from deploy.local.supervisor import Interrupted, Running, running_stack
 from fluidcrew.client import Gateway
 from fluidcrew.commands.doctor import require_ready
+from fluidcrew.demo_site import opened_site
 from fluidcrew.exits import Exit, Halt
 from fluidcrew.exporting import export_run
 from fluidcrew.planning import drafted_plan, final_output
@@ -98,7 +99,8 @@ class Demonstration:
             self._screen.print(RunTree(view))
             await self._result(api, view)
             self._screen.print(summary(view), soft_wrap=True)
-            self._where(url, run_id, await self._sidecars(api, run_id), stays=stays)
+            more = [*await self._sidecars(api, run_id), *await self._site(api, view)]
+            self._where(url, run_id, more, stays=stays)
         return view
 
     async def _plan(self, api: Gateway) -> str:
@@ -147,6 +149,13 @@ class Demonstration:
             self._screen.print(Text(f"warning: no sidecars were written: {halt}", style="yellow"), soft_wrap=True)
             return []
         return [("sidecars", f"{done.folder}  (check them: {command()} validate)")]
+
+    async def _site(self, api: Gateway, view: RunView) -> list[tuple[str, str]]:
+        """Published by the run's last node; opened, so that its address is known to be good."""
+        async with self._steps.step("Opening the site", "The site of the task", "site") as step:
+            opened = await opened_site(api, view)
+            step.detail = opened.detail if opened else "none was published"
+        return [("its site", opened.url)] if opened else []
 
     def _where(self, url: str, run_id: str, more: list[tuple[str, str]], *, stays: bool) -> None:
         again = "" if stays else " (the run is kept: `make up` or `fluidcrew up` brings all of it back)"

@@ -19,7 +19,18 @@ from fluidcrew.render.screen import Screen
 
 Ask = Callable[[str], str]  # raises EOFError when there is nobody any more
 Held = Mapping[str, Any]
-CHOICES = "a accept · r reject · g run again with guidance · s skip · o output · t attempts · b back · q quit"
+#: whole words only: a key hit by accident must not let a result count
+CHOICES = {
+    "accept": "let it count",
+    "reject": "what depends on it waits",
+    "rerun": "another attempt, with your instructions",
+    "skip": "go on without it",
+    "output": "all of it",
+    "attempts": "compared",
+    "next": "decide later",
+    "quit": "leave",
+}
+QUIT = "quit"
 
 
 class Left(Exception):
@@ -48,24 +59,27 @@ class Inbox:
 
     def _chosen(self, held: list[Held]) -> Held | None:
         """None to look again."""
-        answer = self._answer(f"which one? 1–{len(held)}, Enter looks again, q quits: ")
+        answer = self._answer(f"which one? 1–{len(held)}, Enter looks again, quit leaves: ")
         if not answer:
             return None
         if answer.isascii() and answer.isdecimal() and 1 <= int(answer) <= len(held):
             return held[int(answer) - 1]
-        self._say(f"{answer!r} is none of 1 to {len(held)}")
+        self._say(f"{answer!r} is none of 1 to {len(held)}, and not quit")
         return None
 
     def _decide(self, node: Held) -> None:
         """Until something has been done, or they go back."""
         for part in held_block(node):
             self.screen.print(part)
+        self._say(" · ".join(f"{word}: {meaning}" for word, meaning in CHOICES.items()))
         done = False
         while not done:
-            self._say(CHOICES)
-            choice = self._answer("> ").lower()[:1]
-            if choice == "b":
+            choice = self._answer("accept, reject, rerun, skip, output, attempts, next or quit? ").lower()
+            if choice == "next":
                 return
+            if choice not in CHOICES:
+                self._say(f"{choice!r} is none of {', '.join(CHOICES)}: nothing was done, write the whole word")
+                continue
             try:
                 done = self._do(choice, node)
             except Halt as halt:  # such as somebody else's verdict: said, and shown anew
@@ -74,14 +88,10 @@ class Inbox:
 
     def _do(self, choice: str, node: Held) -> bool:
         """Whether the node has been dealt with."""
-        doing = {"a": self._accept, "r": self._reject, "g": self._again, "s": self._skip}
-        showing = {"o": self._output, "t": self._attempts}
-        if choice in doing:
-            doing[choice](node)
-            return True
-        if choice in showing:
-            showing[choice](node)
-        return False
+        doing = {"accept": self._accept, "reject": self._reject, "rerun": self._again, "skip": self._skip}
+        showing = {"output": self._output, "attempts": self._attempts}
+        (doing | showing)[choice](node)
+        return choice in doing
 
     def _accept(self, node: Held) -> None:
         self._judge(node, reviewing.BEST)
@@ -126,7 +136,7 @@ class Inbox:
 
     def _answer(self, question: str) -> str:
         answer = self.ask(question).strip()
-        if answer.lower() in ("q", "quit"):
+        if answer.lower() == QUIT:
             raise Left
         return answer
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit, Halt
-from fluidcrew.progress import Happened, RunView
+from fluidcrew.progress import Happened, NodeView, RunView
 
 LOOK_EVERY = 0.3
 LAST_WORD_SECONDS = 1.0
@@ -102,11 +102,17 @@ async def _listen(api: Gateway, request_id: str, heard: Heard) -> Halt | None:
         await asyncio.sleep(LOOK_EVERY)
 
 
-async def final_output(api: Gateway, view: RunView) -> tuple[str, str] | None:
-    """Title and text of the last node that nothing waits for; None when it has none."""
+def final_node(view: RunView) -> NodeView | None:
+    """The last one that nothing waits for, once it is completed."""
     waited_for = {dep for node in view.nodes.values() for dep in node.deps}
     ends = [node for node in view.nodes.values() if node.key not in waited_for and node.status == "completed"]
-    if not ends:
+    return ends[-1] if ends else None
+
+
+async def final_output(api: Gateway, view: RunView) -> tuple[str, str] | None:
+    """Its title and text; None when it has none."""
+    node = final_node(view)
+    if node is None:
         return None
-    detail = await api.get(f"/nodes/{ends[-1].id}")
-    return (ends[-1].title, str(detail["output"])) if detail.get("output") else None
+    detail = await api.get(f"/nodes/{node.id}")
+    return (node.title, str(detail["output"])) if detail.get("output") else None

@@ -20,6 +20,7 @@ from deploy.local.environment import (
     CHECKOUT,
     DEFAULT_PORT,
     DEFAULT_PREVIEW_PORT,
+    LISTENING,
     BadEnvironment,
     home_of,
     load_dotenv,
@@ -159,11 +160,11 @@ def node(_: Mapping[str, str]) -> list[Check]:
 def ports(environ: Mapping[str, str]) -> list[Check]:
     checks = []
     running = _running_stack(environ)
-    for name, default in (("PORT", DEFAULT_PORT), ("PREVIEW_PORT", DEFAULT_PREVIEW_PORT)):
+    for name, default, at in LISTENING:
         port = port_of(environ, name, default)
         holder = f"in use by the stack that runs in {home_of(environ)} (pid {running})" if running else "in use"
         fix = f"stop what listens there, or set {name} to another port"
-        free = is_free(port, environ.get("GATEWAY_HOST") or "127.0.0.1")
+        free = is_free(port, environ.get(at) or "127.0.0.1")
         checks.append(Check(name, free or running is not None, f"port {port} is {'free' if free else holder}", fix))
     if port_of(environ, "PORT", DEFAULT_PORT) == port_of(environ, "PREVIEW_PORT", DEFAULT_PREVIEW_PORT):
         fix = "give each a port of its own: previews need an origin apart from the API's"

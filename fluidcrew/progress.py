@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, NamedTuple
 
 FINAL = frozenset({"completed", "failed", "canceled"})
 NODE_OVER = frozenset({"completed", "failed", "skipped", "canceled"})
@@ -42,9 +42,33 @@ NODE_STATUS = {
 }
 
 
+class Cost(NamedTuple):
+    """`usd` is None when nothing of it is known. Of `estimated` calls it has the most that they can have cost; `unpriced`
+    calls are not in it."""
+
+    usd: Decimal | None = Decimal(0)
+    estimated: int = 0
+    unpriced: int = 0
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Cost:
+        """From the usage of the API, or whatever has the same fields."""
+        usd = money(told.get("cost_usd", "0"))
+        return cls(usd, int(told.get("estimated_calls") or 0), int(told.get("unpriced_calls") or (usd is None)))
+
+
+NO_COST = Cost()
+
+
+def total(costs: Sequence[Cost]) -> Cost:
+    usd = sum((cost.usd for cost in costs if cost.usd is not None), Decimal(0))
+    unpriced = sum(cost.unpriced for cost in costs)
+    return Cost(usd if usd or not unpriced else None, sum(cost.estimated for cost in costs), unpriced)
+
+
 @dataclass(slots=True)
 class NodeView:
-    """`cost` is None when a price is unknown; times are the server's."""
+    """Times are the server's."""
 
     id: str
     key: str
@@ -55,7 +79,7 @@ class NodeView:
     attempt: int = 0
     model: str = ""
     tokens: int = 0
-    cost: Decimal | None = Decimal(0)
+    cost: Cost = NO_COST
     started_at: datetime | None = None
     duration_ms: int | None = None
     error: str = ""
@@ -90,7 +114,7 @@ class NodeView:
     def spend(self, usage: Any) -> None:
         if isinstance(usage, Mapping):
             self.tokens = int(usage.get("prompt_tokens") or 0) + int(usage.get("completion_tokens") or 0)
-            self.cost = money(usage.get("cost_usd", "0"))
+            self.cost = Cost.of(usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +182,8 @@ class RunView:
         return sum(node.tokens for node in self.nodes.values())
 
     @property
-    def cost(self) -> Decimal | None:
-        """None when the price of any node is unknown."""
-        costs = [node.cost for node in self.nodes.values()]
-        return None if None in costs else sum((c for c in costs if c is not None), Decimal(0))
+    def cost(self) -> Cost:
+        return total([node.cost for node in self.nodes.values()])
 
     def apply(self, happened: Happened) -> None:
         if happened.level == "RUN_CONTROL_ASKED":

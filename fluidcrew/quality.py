@@ -73,6 +73,15 @@ async def set_policy(scope: str, id: str, threshold: int | None, revise: int | N
     return Exit.OK
 
 
+async def show_policy(scope: str, id: str, *, as_json: bool) -> int:
+    async with Gateway.of(os.environ) as api:
+        policy = await api.get(_path(scope, id))
+    if as_json:
+        return _print_json(policy)
+    console().say(policy_line(policy))
+    return Exit.OK
+
+
 async def remove_policy(scope: str, id: str, *, as_json: bool) -> int:
     async with Gateway.of(os.environ) as api:
         gone = await api.delete(_path(scope, id))

@@ -81,7 +81,7 @@ async def give(api: Gateway, node: Mapping[str, Any], score: int, comment: str |
 
 
 def given_words(given: Mapping[str, Any]) -> str:
-    critical = ", critical: what depends on it waits" if given["critical"] else ""
+    critical = ", critical: nothing that depends on it starts" if given["critical"] else ""
     return f"score {given['score']}, {given['decision']}{critical}"
 
 

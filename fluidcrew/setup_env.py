@@ -31,6 +31,7 @@ STAMP = VENV / "fluidcrew-stamp.json"
 UNFINISHED = VENV / "fluidcrew-unfinished"
 REQUIREMENTS = CHECKOUT / "requirements"
 BOOTSTRAP = REQUIREMENTS / "bootstrap.txt"
+EMBEDDING = REQUIREMENTS / "embedding.txt"  # what is installed without its dependencies
 INCLUDES = {"dev": ("dev",), "runtime": ("dev", "runtime")}  # which locks satisfy a wish, the largest first
 CONSOLE_SCRIPT = """\
 #!{python}
@@ -110,17 +111,17 @@ def _alone() -> Iterator[None]:
 
 
 def _stamp(group: str) -> dict[str, str]:
-    lock = hashlib.sha256((REQUIREMENTS / f"{group}.txt").read_bytes() + BOOTSTRAP.read_bytes()).hexdigest()
+    locks = b"".join(path.read_bytes() for path in (REQUIREMENTS / f"{group}.txt", BOOTSTRAP, EMBEDDING))
+    lock = hashlib.sha256(locks).hexdigest()
     # The console script and the shebangs hold the checkout's path: a moved one needs another installation.
     return {"group": group, "lock": lock, "checkout": str(CHECKOUT)}
 
 
 def _size(group: str) -> int:
-    return sum("==" in line and not line.startswith((" ", "#")) for line in _lines(group))
-
-
-def _lines(group: str) -> list[str]:
-    return (REQUIREMENTS / f"{group}.txt").read_text(encoding="utf-8").splitlines()
+    lines = [
+        line for path in (REQUIREMENTS / f"{group}.txt", EMBEDDING) for line in path.read_text("utf-8").splitlines()
+    ]
+    return sum("==" in line and not line.startswith((" ", "#")) for line in lines)
 
 
 def _make_venv() -> None:
@@ -168,7 +169,8 @@ def _bootstrap_uv() -> None:
 
 
 def _sync(group: str) -> None:
-    """Installs exactly what the lock says; after an interruption everything anew, since a package may be half there."""
+    """Installs exactly what the locks say, and nothing that only a package asks for; after an interruption everything anew,
+    since a package may be half there."""
     interrupted = UNFINISHED.exists()
     STAMP.unlink(missing_ok=True)
     UNFINISHED.touch()
@@ -184,7 +186,7 @@ def _sync(group: str) -> None:
     ]
     command += certificates()
     command += ["--reinstall"] if interrupted else []
-    command += [BOOTSTRAP, REQUIREMENTS / f"{group}.txt"]
+    command += [BOOTSTRAP, REQUIREMENTS / f"{group}.txt", EMBEDDING]
     with _progress(group):
         _run(command, "cannot install the locked packages; run it again to continue", show=sys.stderr.isatty())
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from fluidcrew.commands.company import of_a_company
+from fluidcrew.commands.scopes import Id, Scope
 
 group = typer.Typer(no_args_is_help=True, help="Budgets: ceilings for what models may cost.")
 EXAMPLES = """\b
@@ -18,15 +18,6 @@ Examples:
   fluidcrew budget set agent ada 3"""
 
 
-class ScopeChoice(StrEnum):
-    company = "company"
-    project = "project"
-    task = "task"
-    agent = "agent"
-
-
-Scope = Annotated[ScopeChoice, typer.Argument(show_default=False, help="Whose spending it limits.")]
-Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the company, project or task; name of the agent.")]
 Json = Annotated[bool, typer.Option("--json", help="The API's own JSON.")]
 
 
@@ -51,6 +42,15 @@ def set_budget(
     from fluidcrew import budgets
 
     return asyncio.run(budgets.set_budget(scope, id, usd, as_json=json))
+
+
+@group.command("show")
+@of_a_company
+def show_budget(scope: Scope, id: Id, json: Json = False) -> int:
+    """Show one budget: its limit, what is spent, what is left."""
+    from fluidcrew import budgets
+
+    return asyncio.run(budgets.show_budget(scope, id, as_json=json))
 
 
 @group.command("rm")

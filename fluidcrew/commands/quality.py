@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fluidcrew.commands.company import of_a_company
+from fluidcrew.commands.scopes import Id, Scope
 
 group = typer.Typer(no_args_is_help=True, help="Feedback policies: from which score on a result is critical.")
 EXAMPLES = """\b
@@ -28,20 +29,11 @@ class Bucket(StrEnum):
     week = "week"
 
 
-class ScopeChoice(StrEnum):
-    company = "company"
-    project = "project"
-    task = "task"
-    agent = "agent"
-
-
 What = Annotated[
     str, typer.Argument(metavar="[RUN|TASK]", show_default=False, help="Id of a run or task, or how it begins.")
 ]
 Last = Annotated[bool, typer.Option("--last", "-l", help="The latest run.")]
 Json = Annotated[bool, typer.Option("--json", help="The API's own JSON.")]
-Scope = Annotated[ScopeChoice, typer.Argument(show_default=False, help="Whose results it is about.")]
-Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the company, project or task; name of the agent.")]
 
 
 def qa(what: What = "", last: Last = False, json: Json = False) -> int:
@@ -97,6 +89,15 @@ def set_policy(
     from fluidcrew import quality
 
     return asyncio.run(quality.set_policy(scope, id, threshold, auto_revise, as_json=json))
+
+
+@group.command("show")
+@of_a_company
+def show_policy(scope: Scope, id: Id, json: Json = False) -> int:
+    """Show one policy."""
+    from fluidcrew import quality
+
+    return asyncio.run(quality.show_policy(scope, id, as_json=json))
 
 
 @group.command("rm")

@@ -29,6 +29,7 @@ Node = Annotated[
 Key = Annotated[str, typer.Argument(metavar="[KEY]", show_default=False, help="The node's key in its run.")]
 Run = Annotated[str, typer.Option("--run", metavar="ID", help="Only this run's.")]
 Last = Annotated[bool, typer.Option("--last", "-l", help="The latest run.")]
+Score = Annotated[int, typer.Option(min=0, max=100, help="What it is worth.")]
 Comment = Annotated[str | None, typer.Option("--comment", "-c", help="Why; the author of another attempt is told.")]
 Seen = Annotated[
     str | None, typer.Option("--seen", metavar="ID", help="The feedback you decided upon; refused when it is another.")
@@ -66,7 +67,7 @@ def list_reviews(run: Run = "", last: Last = False, json: Json = False) -> int:
 def accept(
     node: Node = "",
     key: Key = "",
-    score: Annotated[int, typer.Option(min=0, max=100, help="What it is worth.")] = 100,
+    score: Score = 100,
     comment: Comment = None,
     seen: Seen = None,
     last: Last = False,
@@ -83,7 +84,7 @@ def accept(
 def reject(
     node: Node = "",
     key: Key = "",
-    score: Annotated[int, typer.Option(min=0, max=100, help="What it is worth.")] = 0,
+    score: Score = 0,
     comment: Comment = None,
     seen: Seen = None,
     last: Last = False,

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fluidcrew.progress import money
+from fluidcrew.progress import Cost
 from fluidcrew.render import words
 from fluidcrew.render.verdicts import verdict_words
 
@@ -43,7 +43,7 @@ def attempts_table(items: list[Attempt]) -> Table:
         usage = each["usage"]
         tokens = int(usage.get("prompt_tokens") or 0) + int(usage.get("completion_tokens") or 0)
         score = "–" if each.get("score") is None else str(each["score"])
-        figures = (str(each["number"]), score, f"{tokens:,}", words.money(money(usage.get("cost_usd"))))
+        figures = (str(each["number"]), score, f"{tokens:,}", words.money(*Cost.of(usage)))
         state = Text(str(each["status"]), style=words.colour(str(each["status"])))
         verdict = ", ".join(str(each[name]) for name in ("decision", "source") if each.get(name))
         table.add_row(*figures, words.of_ms(each.get("duration_ms")), state, verdict, str(each.get("model") or ""))

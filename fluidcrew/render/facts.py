@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.text import Text
 
-from fluidcrew.progress import BY_ORDER, Happened, moment, money
+from fluidcrew.progress import BY_ORDER, Cost, Happened, moment, money
 from fluidcrew.render import words
+from fluidcrew.render.quality import policy_words
 from fluidcrew.render.verdicts import judged
 
 FACT_WIDTH = 18
@@ -30,8 +31,12 @@ VERB_COLOUR = {
     "paused": "yellow",
     "control_asked": "magenta",
     "control_lapsed": "yellow",
+    "order_dropped": "red",
     "overridden": "magenta",
     "reopened": "cyan",
+    "removed": "yellow",
+    "pinned": "green",
+    "shared": "magenta",
     "released": "cyan",
     "reviewing": "magenta",
     "critical": "red",
@@ -58,7 +63,7 @@ def fact_line(at: datetime | None, company: str, entity: str, verb: str, story: 
     line.append(f" {f'{entity}.{verb}':<{FACT_WIDTH}}", style=VERB_COLOUR.get(verb, "default"))
     if story:
         line.append(f" {words.short_id(story)}", style="bright_black")
-    if name := str(told.get("key") or told.get("title") or told.get("provider") or _budget(told)):
+    if name := str(told.get("key") or told.get("name") or told.get("title") or told.get("provider") or _scope(told)):
         line.append(f" {words.one_line(name, 60)}", style="bold")
     if rest := details(told, at):
         line.append(f"  {rest}")
@@ -80,10 +85,12 @@ def details(told: Mapping[str, Any], at: datetime | None = None) -> str:
     parts += _changed(told)
     parts += [_by(told).strip()] if told.get("by") and not any(told.get(name) for name in SAY_WHO) else []
     parts += _left(told)
+    parts += [policy_words(told)] if "auto_revise" in told else []
     parts += [_model(told)] if told.get("provider") and told.get("model") else []
     parts += [f"attempt {told['attempt']}"] if _number(told, "attempt") > ("due_at" not in told) else []
     parts += [f"v{told['version']}"] if "version" in told and "effect" not in told else []
     parts += judged(told)
+    parts += _delivered(told)
     parts += [words.count(_number(told, "nodes"), "node")] if "nodes" in told else []
     parts += [words.count(_number(told, "nodes_completed"), "node")] if "nodes_completed" in told else []
     parts += [words.of_ms(told["duration_ms"])] if told.get("duration_ms") is not None else []
@@ -112,13 +119,13 @@ def _by(told: Mapping[str, Any]) -> str:
     return f" by {words.one_line(words.person(told['by']), 80)}" if told.get("by") else ""
 
 
-def _budget(told: Mapping[str, Any]) -> str:
+def _scope(told: Mapping[str, Any]) -> str:
     return f"{told['scope']} {told['scope_id']}" if told.get("scope") else ""
 
 
 def _left(told: Mapping[str, Any]) -> list[str]:
     """Of a budget: how far it is used, and what did not fit."""
-    if not told.get("scope"):
+    if "limit_usd" not in told:
         return []
     limit, spent, reserved = (words.money(money(told.get(f"{sum}_usd"))) for sum in ("limit", "spent", "reserved"))
     parts = [f"limit {limit}", f"{spent} spent", f"{reserved} reserved"]
@@ -126,6 +133,14 @@ def _left(told: Mapping[str, Any]) -> list[str]:
         need = told["need_usd"]
         parts.append(f"a call to {told['model']} may cost {words.money(money(need)) if need else 'who knows what'}")
     return parts
+
+
+def _delivered(told: Mapping[str, Any]) -> list[str]:
+    """Of an artifact what it is, of a preview where it is."""
+    parts = [str(told["artifact_kind"])] if told.get("artifact_kind") else []
+    parts += [words.count(_number(told, "files"), "file")] if "files" in told else []
+    parts += [words.size(_number(told, "size"))] if told.get("size") is not None else []
+    return parts + ([words.one_line(str(told["url"]), 300)] if told.get("url") else [])
 
 
 def _changed(told: Mapping[str, Any]) -> list[str]:
@@ -155,9 +170,9 @@ def _spent(told: Mapping[str, Any]) -> list[str]:
     usage = told.get("usage")
     if isinstance(usage, Mapping):
         tokens = _number(usage, "prompt_tokens") + _number(usage, "completion_tokens")
-        return [words.count(tokens, "token"), words.money(money(usage.get("cost_usd")))] if tokens else []
+        return [words.count(tokens, "token"), words.money(*Cost.of(usage))] if tokens else []
     if tokens := _number(told, "tokens"):
-        return [words.count(tokens, "token"), words.money(money(told.get("cost_usd")))]
+        return [words.count(tokens, "token"), words.money(*Cost.of(told))]
     return []
 
 

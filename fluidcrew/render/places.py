@@ -16,7 +16,7 @@ def places(api_url: str, key: str, home: Path, environ: Mapping[str, str]) -> li
         ("API docs", f"{api_url}/docs"),
         (
             "previews",
-            f"http://127.0.0.1:{port_of(environ, 'PREVIEW_PORT', DEFAULT_PREVIEW_PORT)}  (kept free for the publisher)",
+            f"http://localhost:{port_of(environ, 'PREVIEW_PORT', DEFAULT_PREVIEW_PORT)}  (each at a host of its own)",
         ),
         ("events", f"{command()} tail"),
         ("logs", str(home / "logs")),

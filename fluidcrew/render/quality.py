@@ -48,9 +48,14 @@ def policies_table(policies: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def policy_line(policy: Mapping[str, Any]) -> Text:
+    line = Text.assemble((_name(policy), "bold"), f": {policy_words(policy)}")
+    return line.append(" (– is left to the next wider scope)") if LEFT_OPEN in _says(policy) else line
+
+
+def policy_words(policy: Mapping[str, Any]) -> str:
+    """Of a policy, or of the fact that it was changed."""
     threshold, revisions = _says(policy)
-    line = Text.assemble((_name(policy), "bold"), f": critical below {threshold}, {revisions} revisions by itself")
-    return line.append(" (– is left to the next wider scope)") if LEFT_OPEN in (threshold, revisions) else line
+    return "removed" if policy.get("removed") else f"critical below {threshold}, {revisions} revisions by itself"
 
 
 def _name(policy: Mapping[str, Any]) -> str:

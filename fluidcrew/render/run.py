@@ -91,7 +91,7 @@ def _figures(state: str, node: NodeView, now: datetime, spent: tuple[str, ...]) 
     state = f"{state}, reused" if node.reused else state
     state = state if node.score is None else f"{state}, {node.score}/100"
     took = Text(elapsed_of(node, now), style="cyan" if node.status == "running" else "")
-    figures = {"tokens": words.count(node.tokens, "token"), "cost": words.money(node.cost)}
+    figures = {"tokens": words.count(node.tokens, "token"), "cost": words.money(*node.cost)}
     shown = [Text(figures[name] if node.status == "completed" else "") for name in spent]
     return [Text(state, style=words.colour(node.status)), took, *shown]
 
@@ -124,7 +124,7 @@ def figures(view: RunView, now: datetime | None = None) -> str:
     parts = [
         f"{view.completed}/{words.count(len(view.nodes), 'node')}",
         words.count(view.tokens, "token"),
-        words.money(view.cost),
+        words.money(*view.cost),
     ]
     if view.started_at is not None:
         end = view.ended_at or now

@@ -35,7 +35,9 @@ def _no_review(told: Mapping[str, Any]) -> bool:
 
 def _score(told: Mapping[str, Any]) -> str:
     score = f"score {told['score']}"
-    return f"{score} < {told['threshold']}" if told.get("threshold") is not None else score
+    if told.get("threshold") is None:
+        return score
+    return f"{score} {'<' if told['score'] < told['threshold'] else '≥'} {told['threshold']}"
 
 
 def _giver(told: Mapping[str, Any]) -> str:

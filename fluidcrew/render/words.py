@@ -72,13 +72,15 @@ def of_ms(milliseconds: int | None) -> str:
     return duration(None if milliseconds is None else milliseconds / 1000)
 
 
-def money(cost: Decimal | None) -> str:
-    """An unknown price is said to be unknown, never shown as nothing."""
+def money(cost: Decimal | None, estimated: int = 0, unpriced: int = 0) -> str:
+    """An unknown price is said to be unknown, never shown as nothing. Of `estimated` calls the cost is a ceiling, and
+    `unpriced` ones come on top of it."""
     if cost is None:
         return "cost unknown"
     if cost == 0:
         return "$0"
-    return f"${cost:.2f}" if cost >= 1 else f"${cost:.4f}" if cost >= Decimal("0.0001") else "<$0.0001"
+    shown = f"${cost:.2f}" if cost >= 1 else f"${cost:.4f}" if cost >= Decimal("0.0001") else "<$0.0001"
+    return f"{'up to ' if estimated else ''}{shown}{' + unknown' if unpriced else ''}"
 
 
 def count(number: int, thing: str, things: str = "") -> str:

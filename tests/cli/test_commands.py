@@ -320,7 +320,7 @@ async def test_dead_letters_are_listed_shown_and_replayed_without_knowing_whose_
 ) -> None:
     letter = {"id": RUN_ID, "durable": "planner-runs", "subject": "evt.x", "reason": "no such\ntask", "attempts": 5}
     letter |= {"created_at": "2025-03-01T12:00:00Z", "replayed_at": None, "headers": {}, "body": "{}"}
-    for owner in ("gateway", "executor", "feedback"):
+    for owner in ("gateway", "executor", "feedback", "publisher", "rag"):
         gateway.on(f"GET /admin/dead-letters/{owner}", (200, {"items": [], "total": 0}))
     gateway.on("GET /admin/dead-letters/planner", (200, {"items": [letter], "total": 1}))
     gateway.on(f"GET /admin/dead-letters/planner/{RUN_ID}", (200, letter))

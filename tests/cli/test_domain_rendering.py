@@ -144,9 +144,18 @@ def test_a_price_that_is_not_known_is_not_shown_as_nothing() -> None:
             "NODE_COMPLETED", key="market", attempt=1, duration_ms=10, usage={"prompt_tokens": 5, "cost_usd": None}
         )
     )
-    assert view.cost is None
-    assert "cost unknown" in figures(view)
+    assert view.cost == (Decimal("0.0031"), 0, 1)
+    assert "$0.0031 + unknown" in figures(view)
     assert "cost unknown" in shown(RunTree(view))[1]
+
+
+def test_what_nobody_knows_exactly_is_shown_as_the_ceiling_that_it_is() -> None:
+    view = diamond()
+    usage = {"prompt_tokens": 5, "cost_usd": "0.02", "estimated_calls": 1}
+    view.apply(happened("NODE_COMPLETED", key="market", attempt=2, duration_ms=10, usage=usage))
+    assert "up to $0.0200" in figures(view)
+    view.apply(happened("NODE_COMPLETED", key="brief", attempt=1, duration_ms=10, usage={"cost_usd": None}))
+    assert "up to $0.0200 + unknown" in figures(view)
 
 
 def test_a_run_with_more_nodes_than_lines_shows_those_where_something_happens() -> None:

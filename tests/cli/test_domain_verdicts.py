@@ -24,6 +24,14 @@ def one_node() -> RunView:
     )
 
 
+def test_a_policy_that_changed_says_what_counts_now() -> None:
+    about = {"scope": "agent", "scope_id": "ada", "critical_threshold": 70, "auto_revise": None, "by": "ada"}
+    now = happened_line(Happened("POLICY_CHANGED", START, about | {"removed": False})).plain
+    assert now.endswith("agent ada  by ada · critical below 70, – revisions by itself")
+    gone = about | {"critical_threshold": None, "removed": True}
+    assert happened_line(Happened("POLICY_CHANGED", START, gone)).plain.endswith("by ada · removed")
+
+
 @pytest.mark.parametrize(
     ("level", "told", "line"),
     [

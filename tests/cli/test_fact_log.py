@@ -125,6 +125,7 @@ async def test_in_json_every_fact_is_an_object_like_the_services_own(
         "run_id": str(RUN),
         "task_id": None,
         "title": "A study",
+        "activation": 0,
     }
 
 

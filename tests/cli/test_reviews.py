@@ -181,7 +181,7 @@ async def opened(*answers: str, run: str = "") -> tuple[int, str]:
 
 async def test_an_inbox_shows_a_node_with_all_that_deciding_needs_and_accepts_it(api: FakeGateway) -> None:
     api.on("GET /reviews", (200, {"items": [held()], "total": 1}), (200, {"items": [], "total": 0}))
-    code, shown = await opened("1", "o", "a", "150", "85", "well done")
+    code, shown = await opened("1", "output", "accept", "150", "85", "well done")
     assert code == Exit.OK
     for words in (
         "draft Do draft  paused",
@@ -200,7 +200,7 @@ async def test_an_inbox_shows_a_node_with_all_that_deciding_needs_and_accepts_it
 
 
 async def test_an_inbox_rejects_runs_again_and_skips(api: FakeGateway) -> None:
-    code, shown = await opened("1", "r", "", "", "1", "g", "Answer in JSON", "", "1", "s", "q")
+    code, shown = await opened("1", "reject", "", "", "1", "rerun", "Answer in JSON", "", "1", "skip", "quit")
     assert (code, sent(api, "/feedbacks")[0]["score"]) == (Exit.OK, 0)
     assert sent(api, f"/nodes/{DRAFT}/rerun") == [{"instructions": "Answer in JSON"}]
     assert sent(api, f"/nodes/{DRAFT}") == [{"action": "skip"}]
@@ -211,7 +211,7 @@ async def test_an_inbox_shows_the_verdict_that_came_first_and_goes_on(api: FakeG
     current = given(score=80, reviewer="grace", comment="well done")
     taken = {"detail": "somebody has judged it", "code": "verdict_taken", "details": {"current": current}}
     api.on("POST /feedbacks", (409, taken))
-    code, shown = await opened("1", "a", "", "", "")
+    code, shown = await opened("1", "accept", "", "", "")
     assert "in force is: score 80, accept, by grace: well done" in shown
     assert (code, shown.count("which one?")) == (Exit.OK, 3), "and looks again"
 
@@ -219,13 +219,21 @@ async def test_an_inbox_shows_the_verdict_that_came_first_and_goes_on(api: FakeG
 async def test_an_inbox_can_be_left_at_any_question_and_asks_again_what_it_did_not_understand(
     api: FakeGateway,
 ) -> None:
-    for answers in (("q",), ("1", "Q"), ("1", "a", "q"), ("1", "g", "quit"), (), ("1", "b")):
+    for answers in (("quit",), ("1", "Quit"), ("1", "accept", "quit"), ("1", "rerun", "quit"), (), ("1", "next")):
         assert (await opened(*answers))[0] == Exit.OK, answers
     assert sent(api, "/feedbacks") == []
-    _, shown = await opened("7", "²", "1", "x", "q")
+    _, shown = await opened("7", "²", "1", "x", "quit")
     assert "'7' is none of 1 to 1" in shown
     assert "'²' is none of 1 to 1" in shown
-    assert shown.count("a accept · r reject") == 2
+    assert "'x' is none of accept, reject, rerun, skip, output, attempts, next, quit: nothing was done" in shown
+
+
+@pytest.mark.parametrize("key", ["a", "y", "", "accept!", "acc", "r", "s", "g", "1"])
+async def test_a_key_hit_by_accident_decides_nothing(api: FakeGateway, key: str) -> None:
+    code, shown = await opened("1", key, "quit")
+    assert (code, f"{key!r} is none of accept, reject" in shown) == (Exit.OK, True)
+    for path in ("/feedbacks", f"/nodes/{DRAFT}/rerun", f"/nodes/{DRAFT}"):
+        assert sent(api, path) == []
 
 
 # reports --------------------------------------------------------------------------------------------------------------
@@ -289,6 +297,9 @@ async def test_policies_are_set_listed_and_removed(cli: Cli, api: FakeGateway) -
     assert put.out.startswith("agent ada b: critical below 70, – revisions by itself")
     assert sent(api, "/feedback-policies/agent/ada%20b") == [{"critical_threshold": 70}]
     assert "agent ada b" in (await cli("policy", "ls", FLUIDCREW_URL=api.url)).out
+    api.on("GET /feedback-policies/agent/ada%20b", (200, policy))
+    shown = await cli("policy", "show", "agent", "ada b", FLUIDCREW_URL=api.url)
+    assert shown.out.startswith("agent ada b: critical below 70")
     assert (await cli("policy", "rm", "agent", "ada b", FLUIDCREW_URL=api.url)).code == 0
     nothing = await cli("policy", "set", "agent", "ada", FLUIDCREW_URL=api.url)
     assert (nothing.code, "--auto-revise" in nothing.err) == (Exit.USAGE, True)

@@ -1,0 +1,218 @@
+"""Deliverables over the API, for people: published, listed, opened, pinned, compared, shared, swept."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import webbrowser
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from chassis.printable import json_text
+from fluidcrew.client import Gateway
+from fluidcrew.exits import Exit, Halt
+from fluidcrew.naming import meant
+from fluidcrew.packing import packed
+from fluidcrew.render import words
+from fluidcrew.render.deliverables import (
+    artifacts_table,
+    changes_lines,
+    preview_line,
+    previews_table,
+    removals_table,
+)
+from fluidcrew.render.screen import console, is_live
+
+LOOK_EVERY = 0.2
+PATIENCE = 180.0  # seconds for a publication
+ZIP = "application/zip"
+Found = Mapping[str, Any]
+
+
+async def publish(source: Path, task: str, *, entry: str | None, waiting: bool, as_json: bool) -> int:
+    async with Gateway.of(os.environ) as api:
+        place = await site_of(api, task)
+        with packed(source) as archive:
+            sent = await api.send(f"{place}/publish", archive.path, ZIP, name=archive.name[:200], entry=entry)
+            left_out = archive.left_out
+        preview = await published(api, sent["id"]) if waiting else sent
+    if as_json:
+        return _print_json(preview)
+    screen = console()
+    if left_out:
+        named = words.one_line(", ".join(left_out), 120)
+        screen.say(Text(f"left out, because hidden or a link: {named}", style="yellow"))
+    if preview["state"] == "failed":
+        raise Halt(Exit.FAILED, f"version {preview['version']} was not published: {preview['error']}")
+    screen.say(preview_line(preview))
+    _addresses(preview)
+    return Exit.OK
+
+
+def _addresses(preview: Found) -> None:
+    if preview["url"]:
+        screen = console()
+        screen.print(Text(str(preview["latest_url"] if preview["latest"] else preview["url"])), soft_wrap=True)
+
+
+async def published(api: Gateway, preview_id: str) -> Found:
+    """Ready or failed. Raises Halt when it takes too long."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE
+    while True:
+        preview: Found = await api.get(f"/previews/{preview_id}")
+        if preview["state"] in ("ready", "failed"):
+            return preview
+        if loop.time() > deadline:
+            raise Halt(
+                Exit.UNREACHABLE,
+                f"version {preview['version']} is still {preview['state']} after {PATIENCE:.0f} s: it goes on without us;"
+                f" look with `fluidcrew previews ls {preview['task_id'][:8]}`",
+            )
+        await asyncio.sleep(LOOK_EVERY)
+
+
+async def site_of(api: Gateway, wanted: str, *, last: bool = False) -> str:
+    """The path of a task's previews; a run stands for its task, and for itself when it has none."""
+    thing = await meant(api, wanted, last=last)
+    return f"/tasks/{thing.found.get('task_id') or thing.id}/previews"
+
+
+async def list_artifacts(
+    wanted: str, *, last: bool, kind: str | None, everything: bool, limit: int, as_json: bool
+) -> int:
+    """Of a run or task; of the company without a name."""
+    query = {"kind": kind, "latest": None if everything else "true", "limit": limit}
+    async with Gateway.of(os.environ) as api:
+        place = (await meant(api, wanted, last=last)).path if wanted or last else ""
+        found = await api.get(f"{place}/artifacts", **query)
+    if as_json:
+        return _print_json(found)
+    screen = console()
+    if not found["items"]:
+        screen.say(Text("nothing was delivered there yet", style="bright_black"))
+        return Exit.OK
+    screen.print(artifacts_table(found["items"]))
+    if found["total"] > len(found["items"]):
+        screen.say(Text(f"{len(found['items'])} of {found['total']:,}; more with --limit", style="bright_black"))
+    return Exit.OK
+
+
+async def list_previews(task: str, *, last: bool, as_json: bool) -> int:
+    async with Gateway.of(os.environ) as api:
+        found = await api.get(await site_of(api, task, last=last), limit=200)
+    if as_json:
+        return _print_json(found)
+    screen = console()
+    if found["items"]:
+        screen.print(previews_table(found["items"]))
+    else:
+        screen.say(Text("nothing was published there yet: `fluidcrew publish FOLDER --task …`", style="bright_black"))
+    return Exit.OK
+
+
+async def open_preview(task: str, which: str, *, last: bool, printing: bool, as_json: bool) -> int:
+    async with Gateway.of(os.environ) as api:
+        preview = await api.get(f"{await site_of(api, task, last=last)}/{_which(which)}")
+    if as_json:
+        return _print_json(preview)
+    if preview["url"] is None:
+        raise Halt(Exit.REFUSED, f"version {preview['version']} is {preview['state']}: {preview['error'] or 'wait'}")
+    url = str(preview["latest_url"] if which == "latest" else preview["url"])
+    shows = not printing and is_live(console()) and await asyncio.to_thread(webbrowser.open, url)
+    console().print(Text(f"opened {url}" if shows else url), soft_wrap=True)
+    return Exit.OK
+
+
+async def pin(task: str, which: str, *, last: bool, as_json: bool) -> int:
+    async with Gateway.of(os.environ) as api:
+        preview = await api.get(f"{await site_of(api, task, last=last)}/{_which(which)}")
+        pinned = await api.post(f"/previews/{preview['id']}/pin")
+    return _said(pinned, as_json=as_json)
+
+
+async def unpin(task: str, *, last: bool, as_json: bool) -> int:
+    async with Gateway.of(os.environ) as api:
+        preview = await api.get(f"{await site_of(api, task, last=last)}/approved")
+        unpinned = await api.post(f"/previews/{preview['id']}/unpin")
+    return _said(unpinned, as_json=as_json)
+
+
+async def compare(task: str, before: int | None, after: int | None, *, last: bool, as_json: bool) -> int:
+    """Without numbers the newest version with the one before it."""
+    async with Gateway.of(os.environ) as api:
+        place = await site_of(api, task, last=last)
+        after = after or (await api.get(f"{place}/latest"))["version"]
+        before = before or await _before(api, place, after)
+        changes = await api.get(f"{place}/compare", **{"from": before, "to": after})
+    if as_json:
+        return _print_json(changes)
+    for line in changes_lines(changes):
+        console().print(line, soft_wrap=True)
+    return Exit.OK
+
+
+async def _before(api: Gateway, place: str, version: int) -> int:
+    """The newest that was ready before."""
+    ready = (await api.get(place, state="ready", order_by="-version", limit=200))["items"]
+    found = next((int(each["version"]) for each in ready if each["version"] < version), None)
+    if found is None:
+        raise Halt(Exit.REFUSED, f"there is no version before {version} to compare it with")
+    return found
+
+
+async def share(task: str, which: str, days: float, *, last: bool, as_json: bool) -> int:
+    async with Gateway.of(os.environ) as api:
+        preview = await api.get(f"{await site_of(api, task, last=last)}/{_which(which)}")
+        shared = await api.post(f"/previews/{preview['id']}/shares", {"expires_in_days": days})
+    if as_json:
+        return _print_json(shared)
+    screen = console()
+    screen.print(Text(str(shared["url"])), soft_wrap=True)
+    until = f"version {preview['version']} for whoever has this link, until {shared['expires_at'][:16]} UTC"
+    screen.say(Text(f"{until}; end it with `fluidcrew previews unshare {shared['id']}`", style="bright_black"))
+    return Exit.OK
+
+
+async def unshare(share_id: str, *, as_json: bool) -> int:
+    async with Gateway.of(os.environ) as api:
+        revoked = await api.delete(f"/shares/{share_id}")
+    if as_json:
+        return _print_json(revoked)
+    console().say(f"share {words.short_id(share_id)}: its link leads nowhere any more")
+    return Exit.OK
+
+
+async def sweep(task: str, *, dry_run: bool, as_json: bool) -> int:
+    async with Gateway.of(os.environ) as api:
+        task_id = (await meant(api, task)).task_id if task else None
+        report = await api.post("/deliverables/sweep", {"dry_run": dry_run, "task_id": task_id})
+    if as_json:
+        return _print_json(report)
+    screen = console()
+    if report["items"]:
+        screen.print(removals_table(report["items"]))
+    done = "would be removed" if dry_run else "removed"
+    more = "; there is more, call it again" if report["more"] else ""
+    screen.say(f"{words.count(len(report['items']), 'item')} {done}, {words.size(report['size'])}{more}")
+    return Exit.OK
+
+
+def _which(given: str) -> str:
+    """`v3` is `3`."""
+    return given.removeprefix("v")
+
+
+def _said(preview: Found, *, as_json: bool) -> int:
+    if as_json:
+        return _print_json(preview)
+    console().say(preview_line(preview))
+    return Exit.OK
+
+
+def _print_json(answer: Any) -> int:
+    print(json_text(answer, indent=2))
+    return Exit.OK
