@@ -6,6 +6,10 @@ import signal
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("house", deadline=None)  # no test is timed: it would fail where the machine is busy
+settings.load_profile("house")
 
 pytest_plugins = ["chassis.testing.plugin"]
 

@@ -23,7 +23,7 @@ from tests.system.defaults import CONCURRENCY
 from tests.system.ledger import Ledger, marks_of
 
 ENDING = 60.0  # seconds after the last fault, as promised
-OWNERS = ("planner", "executor", "feedback", "publisher", "gateway")
+OWNERS = ("planner", "executor", "feedback", "publisher", "rag", "gateway")
 PAGE = 200
 
 

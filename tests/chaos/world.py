@@ -22,7 +22,7 @@ from tests.chaos.model_server import JUDGE
 from tests.system.defaults import API_KEY, CONCURRENCY
 from tests.system.world import World
 
-SERVICES = ("planner", "executor", "executor.2", "feedback", "publisher", "gateway", "gateway.2")
+SERVICES = ("planner", "executor", "executor.2", "feedback", "publisher", "rag", "gateway", "gateway.2")
 EXECUTORS = ("executor", "executor.2")
 GATEWAYS = ("gateway", "gateway.2")
 REVIEWERS = ("feedback",)

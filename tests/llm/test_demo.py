@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AnyUrl, BaseModel, Field
 
-from chassis.llm.call import ModelFailure, Prompt
+from chassis.llm.call import ModelFailure, Prompt, Tool, ToolCall, ToolRound
 from chassis.llm.demo import prose
 from chassis.llm.demo.reading import LABEL, read
 from chassis.llm.models import Models
@@ -260,3 +261,48 @@ async def test_a_review_takes_up_the_criteria_and_is_labelled(quick: Models) -> 
     assert done.output.comment.startswith(LABEL)
     assert (await quick.complete(DEMO, ENGLISH, output=Review, timeout=5)).output == done.output
     assert (await quick.complete(DEMO, FRENCH, output=Review, timeout=5)).output != done.output
+
+
+TOOLS = tuple(Tool(name, "", {"type": "object"}) for name in ("write_file", "publish_preview", "add_link"))
+
+
+def the_files(calls: tuple[ToolCall, ...]) -> dict[str, str]:
+    return {str(call.arguments["path"]): str(call.arguments["content"]) for call in calls if call.name == "write_file"}
+
+
+@pytest.mark.parametrize(
+    ("title", "language", "said"),
+    [("Synthesis: the tides", "en", "What comes next"), ("Synthèse : les marées", "fr", "La suite")],
+)
+async def test_a_synthesis_is_written_as_a_site_and_then_told(
+    quick: Models, title: str, language: str, said: str
+) -> None:
+    prompt = Prompt("You are the Editor.", f"## Step\n{title}\n\n## Acceptance criteria\n- <b>fit</b> to read")
+    asked = await quick.complete(DEMO, prompt, timeout=5, tools=TOOLS)
+    files = the_files(asked.tool_calls)
+    assert set(files) == {"index.html", "assets/site.css", "assets/site.js", "assets/content.json"}
+    assert (asked.tool_calls[-1].name, asked.tool_calls[-1].arguments) == ("publish_preview", {"entry": "index.html"})
+    page = files["index.html"]
+    assert f'<html lang="{language}">' in page
+    assert "&lt;b&gt;fit&lt;/b&gt;" in page, "what others wrote stays text"
+    assert said in page
+    assert LABEL in page
+    assert set(re.findall(r'(?:src|href)="(assets/[^"]+)"', page)) <= set(files), "nothing is missing"
+    assert asked.record.usage.completion_tokens > 0
+    told = ToolRound(asked.text, asked.tool_calls, tuple("written" for _ in asked.tool_calls))
+    after = await quick.complete(DEMO, Prompt(prompt.system, prompt.user, (told,)), timeout=5, tools=TOOLS)
+    assert (after.tool_calls, after.text) == ((), (await quick.complete(DEMO, prompt, timeout=5)).text)
+
+
+async def test_what_a_step_owes_is_delivered_and_nothing_else(quick: Models) -> None:
+    owed = "## Step\nDraft it\n\n## Deliverables you owe\n- notes/report.md\n- preview web/start.html\n- link\n- image"
+    asked = await quick.complete(DEMO, Prompt("x", owed), timeout=5, tools=TOOLS)
+    assert {"notes/report.md", "picture.svg", "web/start.html", "web/assets/site.js"} <= set(
+        the_files(asked.tool_calls)
+    )
+    assert [call.name for call in asked.tool_calls if call.name != "write_file"] == ["add_link", "publish_preview"]
+    for tools, closed in ((TOOLS[2:], False), ((), False), (TOOLS, True)):
+        limited = await quick.complete(DEMO, Prompt("x", owed), timeout=5, tools=tools, tools_closed=closed)
+        assert {call.name for call in limited.tool_calls} == ({"add_link"} if tools and not closed else set())
+    nothing = await quick.complete(DEMO, ENGLISH, timeout=5, tools=TOOLS)
+    assert (nothing.tool_calls, LABEL in nothing.text) == ((), True)

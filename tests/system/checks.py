@@ -57,7 +57,7 @@ async def the_feed_is_whole(world: World, api: Api) -> None:
 
     async def complete() -> bool:
         told = {(r["owner"], r["story"]): r["told"] for r in await world.rows(TOLD)}
-        for owner in ("planner", "executor", "feedback"):
+        for owner in ("planner", "executor", "feedback", "publisher"):
             for row in await world.rows(LAST.format(owner=owner)):
                 seen = told.get((owner, row["story"]), [])
                 assert seen == list(range(1, row["sequence"] + 1)), (owner, row["story"], row["sequence"], seen)

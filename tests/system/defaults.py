@@ -7,7 +7,7 @@ import json
 API_KEY = "test-key"
 DATABASE, BUCKET = "fluidcrew", "fluidcrew"
 CONCURRENCY = 6
-RUNNING = ("planner", "executor", "feedback", "gateway")
+RUNNING = ("planner", "executor", "feedback", "publisher", "rag", "gateway")
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH")
 #: leases and patience are short, so that a death is noticed within the time a test can wait
 DEFAULTS = {

@@ -15,6 +15,7 @@ CALM = frozenset(
         "test_budgets",
         "test_commands",
         "test_control",
+        "test_deliverables",
         "test_main_path",
         "test_providers",
         "test_reviews",

@@ -47,8 +47,11 @@ async def test_the_demo_runs_twice_shows_a_result_and_leaves_no_process(home: Pa
         assert "simulated" in said, "what the demo provider says is labelled"
         assert re.search(r"checks \d.* · start \d.* · plan \d.* · run \d.* · stop \d.* · total \d", said)
         assert f"http://127.0.0.1:{environment['PORT']}/docs" in said
+        site = rf"its site\s+http://[a-z2-7]{{32}}\.localhost:{environment['PREVIEW_PORT']}/default/default/[0-9a-f-]{{36}}/"
+        assert re.search(site, said), said
+        assert re.search(r"4 files; its page answered with \d", said)
         assert processes_of(home) == []
         checked = await said_by(COMMAND, "validate", "--strict", RUNS_ROOT=str(sidecars))
-        assert re.match(rf"OK {12 * take} KO 0 SKIP 0\n", checked), (
-            "each node's call, and each review's, has left a sidecar"
+        assert re.match(rf"OK {13 * take} KO 0 SKIP 0\n", checked), (
+            "each node's call, the one in which the last writes its site, and each review's have left a sidecar"
         )

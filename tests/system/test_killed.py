@@ -20,7 +20,7 @@ from tests.system.checks import (
 from tests.system.ledger import Ledger, Plan
 from tests.system.world import World, as_the_keeper
 
-VICTIMS = ("planner", "executor", "feedback", "gateway", "nats", "postgres", "s3")
+VICTIMS = ("planner", "executor", "feedback", "publisher", "gateway", "nats", "postgres", "s3")
 
 
 async def kill_at_random_points(world: World, ledger: Ledger, plan: Plan, victims: Sequence[str]) -> None:
@@ -108,7 +108,7 @@ async def test_a_run_survives_everything_dying_at_once(world: World, api: Api, l
     await ledger.until_done(plan, 7)
     world.kill(*VICTIMS, "keeper")
     world.restart("nats", "postgres", "s3")
-    world.launch("keeper", "executor", "planner", "feedback", "gateway")
+    world.launch("keeper", "executor", "planner", "feedback", "publisher", "gateway")
     await api.ended(run_id, timeout=90)
     told = await api.told_all(run_id)
     each_node_completed_once(plan, told)
@@ -116,7 +116,7 @@ async def test_a_run_survives_everything_dying_at_once(world: World, api: Api, l
     await the_feed_is_whole(world, api)
 
 
-@pytest.mark.parametrize("name", ["planner", "executor", "feedback", "gateway"])
+@pytest.mark.parametrize("name", ["planner", "executor", "feedback", "publisher", "gateway"])
 async def test_a_drained_service_loses_and_repeats_nothing(name: str, world: World, api: Api, ledger: Ledger) -> None:
     """SIGTERM in the middle of a run: what is at work is finished, the rest waits for the next process."""
     plan = Plan.layered(layers=4, width=4, words="slow:0.3")

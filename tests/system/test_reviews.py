@@ -180,7 +180,7 @@ async def test_the_inbox_says_what_waits_and_takes_decisions(world: World, api: 
     page = json.loads(await fluidcrew("review", "ls", "--run", run_id[:8], "--json"))
     number = [node["key"] for node in page["items"]].index("table") + 1
     inbox = await on_a_terminal(
-        "review", "--run", run_id[:8], answers=f"{number}\na\n85\ngood enough\nq\n", **surroundings
+        "review", "--run", run_id[:8], answers=f"{number}\naccept\n85\ngood enough\nquit\n", **surroundings
     )
     assert "table: score 85, accept" in inbox
     assert "which one? 1–1" in inbox or "which one? 1–2" in inbox

@@ -32,7 +32,10 @@ OPTIONAL_HEADERS = {"X-Timezone", "X-Role", "X-Request-ID", "X-Actor", "Idempote
 NO_HTTP = "Invalid HTTP request received."  # what uvicorn says to header bytes that no application ever sees
 ENDLESS = "/stream|/tokens"
 #: the same handlers as without the prefix, which is tested on its own
-TWICE = r"^/companies/\{company\}/(tasks|plans|runs|nodes|events|budgets|feedbacks|feedback-policies|reviews|quality)"
+TWICE = (
+    r"^/companies/\{company\}/(tasks|plans|runs|nodes|events|budgets|feedbacks|feedback-policies|reviews|quality|artifacts"
+    r"|previews|shares|deliverables)"
+)
 THOROUGH = settings(
     max_examples=int(os.environ.get("SCHEMATHESIS_EXAMPLES", "8")),
     deadline=None,
@@ -54,7 +57,15 @@ def known(stack_url: str) -> Iterator[dict[str, Any]]:
         run = client.post("/tasks", json={"title": title, "task": graph}).raise_for_status().json()["run_id"]
         node = client.get(f"/runs/{run}/nodes").raise_for_status().json()["items"][0]["id"]
         other = client.post("/tasks", json={"title": f"{title} too"}).raise_for_status().json()["id"]
+        here, text, archive = f"/tasks/{task}", {"file": ("a.md", b"# Tides")}, {"file": ("site.zip", b"no ZIP")}
+        artifact = client.post(f"{here}/artifacts", files=text).raise_for_status().json()["id"]
+        shared = client.post(f"{here}/artifacts?name=b.md", files=text).raise_for_status().json()["id"]
+        share = client.post(f"/artifacts/{shared}/shares").raise_for_status().json()["id"]
+        preview = client.post(f"{here}/previews/publish", files=archive).raise_for_status().json()["id"]
         yield {
+            "artifact_id": artifact,
+            "preview_id": preview,
+            "share_id": share,
             "task_id": task,
             "other_id": other,
             "plan_id": plan,

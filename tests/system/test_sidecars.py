@@ -6,6 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
+from chassis.testing.eventually import eventually
 from fluidcrew.client import Gateway
 from fluidcrew.exporting import export_run
 from tests.system.api import Api, Json
@@ -28,6 +29,15 @@ async def all_runs(api: Api) -> list[Json]:
         found += page["items"]
         if not page["items"] or len(found) >= page["total"]:
             return found
+
+
+async def reviewers_of(api: Api, run_id: str) -> bool:
+    page = await api.get(f"/runs/{run_id}/sidecars", limit=200)
+    return sum(document["metadata"].get("role") == "reviewer" for document in page["items"]) == 2
+
+
+def is_of_a_review(text: str) -> bool:
+    return bool(json.loads(text)["metadata"].get("role") == "reviewer")
 
 
 async def test_a_run_is_exported_and_valid_to_the_letter(world: World, api: Api, tmp_path: Path) -> None:
@@ -53,6 +63,11 @@ async def test_every_sidecar_of_every_run_of_the_tests_is_valid_to_the_letter(
     world: World, api: Api, tmp_path: Path
 ) -> None:
     await api.ended(await api.launch("One more", PLAN[:2]))
+    reviewed = await api.launch(
+        "Reviewed by another model than its author", PLAN[:2], gate="observe", llm_model="fake-2"
+    )
+    await api.ended(reviewed)
+    await eventually(lambda: reviewers_of(api, reviewed), timeout=40, what="the sidecars of both reviews")
     slots = asyncio.Semaphore(8)
 
     async def export(gateway: Gateway, run: Json) -> int:
@@ -65,3 +80,5 @@ async def test_every_sidecar_of_every_run_of_the_tests_is_valid_to_the_letter(
     checked = await said_by(COMMAND, "validate", "--strict", "--all", "--non-uuid", str(tmp_path))
     assert checked == f"OK {sum(files)} KO 0 SKIP 0\n"
     assert sum(files) >= 3
+    of_reviews = [path for path in (tmp_path / reviewed).rglob("*.llm.json") if is_of_a_review(path.read_text())]
+    assert len(of_reviews) == 2, "what reviewing models were asked is among them"
