@@ -16,10 +16,10 @@ SETUP = $(FIND_PYTHON); "$$python" -m fluidcrew.setup_env
 
 LOCK = $(VENV)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	--custom-compile-command "make lock" $(UPGRADE)
-SERVICES := gateway planner executor feedback
+SERVICES := gateway planner executor feedback publisher rag
 
 .PHONY: help setup setup-dev demo up down test test-fast lint fmt type verify lock clean init-env api-run task-plan-start bench doctor \
-	chaos chaos-long cluster drill validate validate-strict
+	test-browser chaos chaos-long cluster drill validate validate-strict
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,10 @@ type: setup-dev ## types
 verify: setup-dev ## compare what is generated with its sources; fail on a difference
 	@$(VENV)/python -m scripts.generate --check
 
+test-browser: setup-dev ## previews in the machine's Chromium (CHROMIUM names another): they work, and are isolated
+	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements/browser.txt
+	@TEST_BROWSER=1 $(VENV)/python -m pytest -n 2 tests/browser $(ARGS)
+
 bench: setup-dev ## the figures of docs/benchmarks.md, against Celery, DBOS and LangGraph; ARGS="--quick" takes 3 minutes
 	@$(VENV)/python -m bench $(ARGS)
 
@@ -99,7 +103,8 @@ lock: setup-dev ## lock every group with hashes; UPGRADE=--upgrade for newer ver
 	@$(LOCK) --group dev pyproject.toml -o requirements/dev.txt
 	@for peer in celery dbos langgraph; do \
 		$(LOCK) bench/peers/$$peer/requirements.in -o bench/peers/$$peer/requirements.txt || exit 1; done
-	@for group in runtime $(SERVICES); do \
+	@$(LOCK) --no-deps --group embedding -o requirements/embedding.txt
+	@for group in runtime browser $(SERVICES); do \
 		$(LOCK) --group $$group -c requirements/dev.txt pyproject.toml -o requirements/$$group.txt || exit 1; done
 
 clean: ## remove the virtual environment and caches; data stays, and what root has in /var/lib/fluidcrew is named

@@ -7,7 +7,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 
-from bench import demo, idle, latency, page, reviews, runs
+from bench import demo, idle, latency, page, previews, reviews, runs
 from bench.comparison import Found, compare
 from bench.figures import Report
 from bench.peers.peer import PEERS
@@ -42,6 +42,9 @@ async def product(report: Report, *, quick: bool) -> None:
         await latency.requests(report, quiet)
         await latency.publish_to_sse(report, quiet)
         await reviews.calls(report, quiet)
+        await previews.memory(report, quiet)
+        await previews.publishing(report, quiet)
+        await previews.serving(report, quiet, seconds=2 if quick else 5)
     async with world({"executor": 2}, EXECUTOR_CONCURRENCY="256") as busy:
         await runs.saturated(report, busy)
     async with world({"executor": 2}, FEEDBACK_REVIEWER="none") as gated:

@@ -8,6 +8,8 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEFAULT_PORT = 8000
 DEFAULT_PREVIEW_PORT = 8001
+#: what services listen on: the variable of the port, its default, and the variable of the address
+LISTENING = (("PORT", DEFAULT_PORT, "GATEWAY_HOST"), ("PREVIEW_PORT", DEFAULT_PREVIEW_PORT, "PREVIEW_HOST"))
 
 
 class BadEnvironment(Exception):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from contracts.permissions import KEEPER
 from contracts.subjects import SERVICES
 from deploy.local.console import console_log
-from deploy.local.environment import CHECKOUT, DEFAULT_PORT, DEFAULT_PREVIEW_PORT, BadEnvironment, port_of
+from deploy.local.environment import CHECKOUT, LISTENING, BadEnvironment, port_of
 from deploy.local.home import Home, free_port, is_free
 from deploy.local.process import StartFailed
 from deploy.local.services import Log, ServiceProcess, command_of
@@ -109,10 +109,9 @@ def instances(services: Sequence[str], scale: Mapping[str, int]) -> dict[str, in
 
 
 def check_ports(environ: Mapping[str, str]) -> None:
-    host = environ.get("GATEWAY_HOST") or "127.0.0.1"
-    for name, default in (("PORT", DEFAULT_PORT), ("PREVIEW_PORT", DEFAULT_PREVIEW_PORT)):
+    for name, default, at in LISTENING:
         port = port_of(environ, name, default)
-        if not is_free(port, host):
+        if not is_free(port, environ.get(at) or "127.0.0.1"):
             raise BadEnvironment(f"port {port} is in use: stop what listens there, or set {name} to another port")
 
 
