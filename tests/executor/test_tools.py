@@ -283,3 +283,23 @@ def test_two_tools_of_one_name_are_refused_at_the_start() -> None:
 
     with pytest.raises(ValueError, match="two tools have one name"):
         Toolbox(Bus("executor", "nats://127.0.0.1:1", None), [Note, Other])  # type: ignore[arg-type]
+
+
+async def test_a_model_that_takes_no_tools_works_without_them_and_is_not_asked_again(
+    model: FakeOpenAI, world: World, notebook: Notebook
+) -> None:
+    model.script(Behaviour(status=400, message="gemma:2b does not support tools"), Behaviour(text="the answer"))
+    async with world.owner(notebook.build), world.executor([Note]):
+        detail = await world.until(await world.start(agent("a"), agent("b", "a")))
+    assert detail.run.status is RunStatus.COMPLETED
+    assert [bool(call.body.get("tools")) for call in model.calls] == [True, False, False]
+
+
+async def test_a_request_that_is_refused_for_something_else_is_not_repeated_without_tools(
+    model: FakeOpenAI, world: World, notebook: Notebook
+) -> None:
+    model.script(Behaviour(status=400, message="the prompt offends"))
+    async with world.owner(notebook.build), world.executor([Note]):
+        detail = await world.until(await world.start(agent("a")))
+    assert detail.run.status is RunStatus.FAILED
+    assert [bool(call.body.get("tools")) for call in model.calls] == [True]

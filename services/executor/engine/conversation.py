@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from chassis.llm.call import Completion, ModelFailure, Prompt, ToolCall, ToolRound
+import structlog
+
+from chassis.llm.call import Completion, ModelChoice, ModelFailure, Prompt, Tool, ToolCall, ToolRound
 from chassis.llm.departure import Clearance
 from chassis.llm.spending import Purse
 from contracts.errors import FluidcrewError
@@ -18,9 +21,13 @@ from services.executor.engine.toolbox import OutOfTime, Place, Toolbox
 from services.executor.engine.weather.calls import Calls
 from services.executor.engine.weather.ticket import Ticket
 
+log = structlog.get_logger(__name__)
+
 MOST_USES_AT_ONCE = 16  # of tools, in one answer
 
 
+#: as Ollama, vLLM and llama.cpp say that a model, or its server, takes none
+ABOUT_TOOLS = re.compile(r"\btools?\b", re.IGNORECASE)
 LAST_ROUND = "\n[this was the last use of tools: give your answer now]"
 
 
@@ -49,6 +56,7 @@ class Conversation:
         self._calls = calls
         self._toolbox = toolbox
         self._most_rounds = most_rounds
+        self._toolless: set[ModelChoice] = set()  # models that refuse requests which offer tools
 
     async def hold(self, talk: Talk) -> Completion[Any]:
         """The answer. Raises ModelFailure, OutOfTime or NoEnd; the account knows every call that was made."""
@@ -71,6 +79,19 @@ class Conversation:
         )
 
     async def _ask(self, talk: Talk, prompt: Prompt, *, last: bool) -> Completion[Any]:
+        """A model that takes no tools does its work without them."""
+        offered = () if talk.ticket.choice in self._toolless else self._toolbox.offered
+        try:
+            return await self._call(talk, prompt, offered, last=last)
+        except ModelFailure as failure:
+            is_new = bool(offered) and not prompt.rounds
+            if not (is_new and failure.kind == "refused" and ABOUT_TOOLS.search(failure.message)):
+                raise
+            log.warning("model.takes_no_tools", model=str(talk.ticket.choice), reason=failure.message)
+            self._toolless.add(talk.ticket.choice)
+            return await self._call(talk, prompt, (), last=last)
+
+    async def _call(self, talk: Talk, prompt: Prompt, tools: tuple[Tool, ...], *, last: bool) -> Completion[Any]:
         async def leave(clearance: Clearance) -> None:
             await talk.sure()
             talk.account.leaving(talk.ticket.choice, prompt, clearance)
@@ -87,7 +108,7 @@ class Conversation:
                 prompt,
                 on_token=listen,
                 timeout=left,
-                tools=self._toolbox.offered,
+                tools=tools,
                 tools_closed=last,
                 before_sending=leave,
                 purse=talk.purse,
