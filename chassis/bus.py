@@ -12,12 +12,13 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import structlog
 from faststream.nats import NatsBroker, NatsMessage
 from faststream.nats.security import NatsSecurity, NatsToken, NatsUserPassword
 from nats.aio.client import Client
-from nats.errors import TimeoutError as NatsTimeout
+from nats.aio.msg import Msg
 from pydantic import BaseModel
 
 from chassis import live
@@ -102,10 +103,22 @@ class Bus:
             log.info("bus.waits", hint="the connection broke; the next one brings the subscriptions along")
 
     async def _heard(self) -> bool:
+        """Whether a message of ours comes back: it cannot overtake subscriptions, as the ping of nats-py's flush can."""
+        mine, back, subject = uuid4().bytes, asyncio.Event(), subjects.signal(self.service, "up")
+
+        async def hear(message: Msg) -> None:
+            if message.data == mine:  # not another replica's
+                back.set()
+
+        subscription = await self.nc.subscribe(subject, cb=hear)
         try:
-            await self.nc.flush(timeout=2)
-        except (TimeoutError, NatsTimeout):
+            async with asyncio.timeout(2):
+                await self.nc.publish(subject, mine)
+                await back.wait()
+        except TimeoutError:
             return False
+        finally:
+            await subscription.unsubscribe()
         return True
 
     async def stop(self) -> None:

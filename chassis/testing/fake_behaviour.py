@@ -1,7 +1,8 @@
 """How the fake model server behaves for one request: scripted as a value, or spelled in the prompt as magic words.
 
 slow:<s>  fail:<status>:<n>  retry-after:<v>  stall:<tokens>  drop:<tokens>  pace:<s>  tool:<name>:<json>
-until-released  malformed:body  malformed:output  malformed:chunk  no-usage  cut  say:<text to the end of the line>
+until-released  malformed:body  malformed:output  malformed:chunk  no-usage  cut
+say:<text to the end of the line>  repeat:<n, how often it says it>
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def spelled(prompt: str, earlier: int) -> Behaviour:
         if match := re.search(rf"\b{word}:([\d.]+)", prompt):
             found[field] = kind(match[1])
     if match := re.search(r"\bsay:(.+)", prompt):
-        found["text"] = match[1].strip()
+        times = re.search(r"\brepeat:(\d+)", prompt)
+        found["text"] = " ".join([match[1].strip()] * (int(times[1]) if times else 1))
     if match := TOOL.search(prompt):
         found["tool"] = (match[1], json.loads(match[2]))
     if re.search(r"\bcut\b", prompt):

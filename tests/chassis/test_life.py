@@ -221,6 +221,30 @@ async def test_a_hook_that_fails_or_hangs_on_drain_stops_neither_the_others_nor_
     assert done == ["finished"]
 
 
+async def test_what_answers_stand_on_is_closed_when_nobody_can_ask_any_more(start: Start) -> None:
+    done: list[str] = []
+
+    async def build(chassis: Chassis) -> None:
+        async def drain() -> None:
+            done.append("drained")
+
+        async def fail() -> None:
+            raise ZeroDivisionError
+
+        async def close() -> None:
+            assert not chassis.bus.connected
+            assert await chassis.pool.fetchval("select 1") == 1
+            done.append("closed")
+
+        for hook in (fail, close):
+            chassis.on_close(hook)
+        chassis.on_drain(drain)
+
+    async with start("planner", build):
+        pass
+    assert done == ["drained", "closed"]
+
+
 async def test_a_connection_closed_for_good_ends_the_process(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     exits: list[int] = []
     monkeypatch.setattr("os._exit", exits.append)

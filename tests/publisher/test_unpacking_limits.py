@@ -56,7 +56,8 @@ async def test_the_worker_is_bounded_before_it_looks_at_an_archive(endless: Plac
         assert worker.rlimit(psutil.RLIMIT_FSIZE) == (25 << 20,) * 2
         assert worker.rlimit(psutil.RLIMIT_NOFILE) == (16, 16)
         assert worker.rlimit(psutil.RLIMIT_NPROC) == (0, 0)
-        assert worker.environ() == {}
+        passed = {name for name in worker.environ() if not name.startswith("SUBPROCESS_")}  # traces, where Sentry is on
+        assert passed == set()
 
 
 def test_the_worker_takes_what_the_gateway_lets_in() -> None:

@@ -7,7 +7,6 @@ import json
 from decimal import Decimal
 from uuid import uuid4
 
-from chassis.testing.fake_behaviour import Behaviour
 from chassis.testing.fake_openai import Call
 from tests.system.api import Api, Json, Watcher, levels
 from tests.system.checks import the_watcher_saw_it_all
@@ -95,7 +94,7 @@ async def test_outputs_tokens_and_cost_are_those_the_provider_gave(api: Api, led
     assert summary["llm_total_tokens"] == sum(u["prompt_tokens"] + u["completion_tokens"] for u in usages)
     assert Decimal(summary["cost_usd"]) == sum(Decimal(u["cost_usd"]) for u in usages) > 0
     assert summary["llm_avg_latency_ms"] <= summary["llm_p95_latency_ms"]
-    assert summary["events_total"] == len(told)
+    assert summary["events_total"] >= len(told), "artifacts are told of after the end"
 
 
 async def test_a_price_that_nobody_knows_is_unknown_and_not_zero(api: Api) -> None:
@@ -119,9 +118,9 @@ async def test_a_title_alone_can_be_planned_and_started_at_once(api: Api) -> Non
 
 
 async def test_an_output_of_a_megabyte_comes_back_whole(api: Api, ledger: Ledger) -> None:
-    text = " ".join(["deliverable" * 100] * 1000)
-    await ledger.script(Behaviour(text=text))
-    plan = Plan().node("large").node("reader", "large")
+    words = "deliverable" * 100
+    text = " ".join([words] * 1000)
+    plan = Plan().node("large", words="repeat:1000", say=words).node("reader", "large")
     run_id = await api.launch("A long text", plan.nodes)
     await api.ended(run_id)
     node = (await api.nodes(run_id))["large"]
@@ -143,4 +142,5 @@ def usage_of(call: Call, output: str) -> Json:
     """As the provider counts, at a dollar per million prompt tokens and two per million of the answer."""
     prompt, answer = len(json.dumps(call.body["messages"])) // 4, len(output) // 4 + 1
     cost = Decimal(prompt) / 10**6 + Decimal(answer) * 2 / 10**6
-    return {"prompt_tokens": prompt, "completion_tokens": answer, "requests": 1, "cost_usd": str(cost)}
+    counted = {"prompt_tokens": prompt, "completion_tokens": answer, "requests": 1, "cost_usd": str(cost)}
+    return counted | {"estimated_calls": 0, "unpriced_calls": 0}

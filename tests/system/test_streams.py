@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 from chassis.testing.eventually import eventually
 from tests.system.api import Api, Told, Watcher
-from tests.system.checks import the_watcher_saw_it_all
+from tests.system.checks import the_watcher_saw_it_all, until_the_end
 from tests.system.ledger import Ledger, Plan
 from tests.system.world import World
 
@@ -33,7 +33,7 @@ async def test_a_stream_resumed_at_any_point_at_either_gateway_has_no_gap_and_no
         seen: list[Told] = []
         while not seen or seen[-1].data["level"] != "TASK_COMPLETED":
             seen += await read(random.choice((api, other)), run_id, seen[-1].id if seen else "", random.randint(1, 5))
-        told = await api.told_all(run_id)
+        told = until_the_end(await api.told_all(run_id))
         assert [t.data["id"] for t in seen] == [e["id"] for e in told]
         assert [t.id for t in seen] == [e["cursor"] for e in told]
         assert sorted(t.position for t in seen) == [t.position for t in seen]
