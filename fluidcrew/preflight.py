@@ -32,7 +32,7 @@ from fluidcrew.check import Check, failed
 from fluidcrew.reachable import provider
 
 MIB = 1024 * 1024
-INSTALL_BYTES = 900 * MIB
+INSTALL_BYTES = 1100 * MIB
 DATA_BYTES = 300 * MIB
 MEMORY_BYTES = 1024 * MIB
 

@@ -32,6 +32,7 @@ UNFINISHED = VENV / "fluidcrew-unfinished"
 REQUIREMENTS = CHECKOUT / "requirements"
 BOOTSTRAP = REQUIREMENTS / "bootstrap.txt"
 EMBEDDING = REQUIREMENTS / "embedding.txt"  # what is installed without its dependencies
+MODEL = CHECKOUT / "services" / "rag" / "embedding" / "build.py"
 INCLUDES = {"dev": ("dev",), "runtime": ("dev", "runtime")}  # which locks satisfy a wish, the largest first
 CONSOLE_SCRIPT = """\
 #!{python}
@@ -84,6 +85,7 @@ def install(group: str) -> None:
     _make_venv()
     _bootstrap_uv()
     _sync(group)
+    _build_model()
     _write_console_script()
     UNFINISHED.unlink(missing_ok=True)
     STAMP.write_text(json.dumps(_stamp(group)))
@@ -189,6 +191,12 @@ def _sync(group: str) -> None:
     command += [BOOTSTRAP, REQUIREMENTS / f"{group}.txt", EMBEDDING]
     with _progress(group):
         _run(command, "cannot install the locked packages; run it again to continue", show=sys.stderr.isatty())
+
+
+def _build_model() -> None:
+    """A few seconds now, instead of before the first answer."""
+    if MODEL.exists():
+        _run([PYTHON, "-I", MODEL], "cannot build the local embedding model; run it again to continue")
 
 
 def certificates() -> list[str]:

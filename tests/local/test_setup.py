@@ -34,6 +34,7 @@ class Copy:
             shutil.copytree(CHECKOUT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         (root / "requirements").mkdir()
         shutil.copy(CHECKOUT / "requirements" / "bootstrap.txt", root / "requirements")
+        (root / "requirements" / "embedding.txt").write_text(block("anyio"))
         for group, packages in PACKAGES.items():
             (root / "requirements" / f"{group}.txt").write_text("".join(block(p) for p in packages))
 
@@ -69,6 +70,11 @@ def test_the_locked_packages_are_installed_and_the_command_is_there(copy: Copy) 
     assert copy.setup("runtime").returncode == 0
     assert {"sniffio", "uv"} <= copy.installed
     assert os.access(copy.root / ".venv" / "bin" / "fluidcrew", os.X_OK)
+
+
+def test_what_the_embedding_model_asks_for_is_left_out(copy: Copy) -> None:
+    assert "anyio" in copy.installed
+    assert "idna" not in copy.installed
 
 
 def test_a_second_run_does_nothing_and_says_nothing(copy: Copy) -> None:

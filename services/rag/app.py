@@ -1,0 +1,95 @@
+"""Rag's composition: settings, the depot of bytes, the search with a pool of its own, handlers, subscriptions."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from chassis.postgres import create_pool
+from chassis.retention import DAY, OldRows
+from chassis.scratch import Scratch
+from chassis.service import Chassis
+from services.rag.adapters.local_model import LocalModel
+from services.rag.adapters.parser import Parser
+from services.rag.adapters.remote_vectors import RemoteVectors, Server
+from services.rag.adapters.vectors import Vectors
+from services.rag.depot import Depot
+from services.rag.domain.questions import Questions
+from services.rag.domain.work import DELETE, GRAPH, INGEST, REEMBED, VECTORS
+from services.rag.handlers.deleting import Deleting, Forgotten
+from services.rag.handlers.documents import Documents
+from services.rag.handlers.effects import Removing
+from services.rag.handlers.graphs import Graphs, Grown
+from services.rag.handlers.ingesting import Ingesting, News
+from services.rag.handlers.making import Making
+from services.rag.handlers.reembedding import Reembedding, Vectorizing
+from services.rag.handlers.searching import Searching
+from services.rag.handlers.sources import Sources
+from services.rag.handlers.spaces import Spaces
+from services.rag.handlers.strays import Strays
+from services.rag.handlers.tools import Tools
+from services.rag.settings import RagSettings
+from services.rag.store.graphs import GraphStore
+from services.rag.store.search import SETTINGS
+from services.rag.subscribers import subscribe
+
+SEARCHES = 8  # statements at once, per process
+NICENESS = 5  # of what embeds documents: questions go first
+REST = 60.0  # seconds without documents until its memory is given back
+TO_FINISH = 0.8  # of the time to drain that work under way has; the rest of it is handed back
+
+
+async def build(chassis: Chassis, questions: Questions | None = None) -> None:
+    settings: RagSettings = chassis.settings
+    vectors = vectors_of(settings)
+    uow, pool, bus, jobs, lease = chassis.uow, chassis.pool, chassis.bus, chassis.jobs, settings.lease
+    url = settings.database_url.get_secret_value()
+    depot, reading = Depot(chassis.blobs, pool), await create_pool(url, chassis.name, size=SEARCHES, **SETTINGS)
+    removing = Removing(jobs, settings.unused_after)
+    searching = Searching(reading, questions or vectors, exact=settings.exact)
+    subscribe(
+        bus,
+        Spaces(uow, pool, jobs, removing),
+        Documents(uow, pool, jobs, Sources(bus, depot), removing),
+        searching,
+        Tools(uow, pool, bus, searching),
+    )
+    deleting = Deleting(uow, jobs, depot, settings.unused_after)
+    graphs = Graphs(uow, jobs, GraphStore(url, chassis.name), settings.graph_from)
+    ingestion(chassis, depot, vectors)
+    jobs.register(DELETE, deleting.work, concurrency=1, lease=lease)
+    jobs.register(GRAPH, graphs.work, concurrency=1, lease=lease)
+    keep = settings.retention_retrievals_days * DAY
+    retrievals = OldRows("retrievals", ("node_id", "attempt", "effect"), "created_at", keep)
+    chassis.retention.add(retrievals, Forgotten(deleting), Strays(chassis.blobs), Grown(graphs))
+    chassis.on_drain(partial(jobs.drain, settings.drain_timeout * TO_FINISH))
+    chassis.on_close(reading.close)
+
+
+def ingestion(chassis: Chassis, depot: Depot, vectors: Vectors) -> None:
+    """What makes documents searchable."""
+    settings: RagSettings = chassis.settings
+    uow, pool, jobs = chassis.uow, chassis.pool, chassis.jobs
+    scratch, news = Scratch("rag"), News(uow)
+    making = Making(pool, depot, scratch, Parser(), vectors, news.tell)
+    ingesting = Ingesting(uow, pool, jobs, making, news)
+    reembedding, vectorizing = Reembedding(uow, pool, jobs, making, news), Vectorizing(uow, pool, jobs, vectors)
+    jobs.register(INGEST, ingesting.work, concurrency=settings.concurrency, lease=settings.lease)
+    jobs.register(REEMBED, reembedding.work, concurrency=1, lease=settings.lease)
+    jobs.register(VECTORS, vectorizing.work, concurrency=2, lease=settings.lease)
+    chassis.background("model", vectors.warm)
+    chassis.on_close(vectors.close)
+    chassis.on_close(scratch.close)
+
+
+def vectors_of(settings: RagSettings) -> Vectors:
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+    models = settings.home / "models"
+    remote = RemoteVectors(
+        {
+            "openai": Server(settings.openai_base_url.rstrip("/"), key, "OPENAI_BASE_URL"),
+            "ollama": Server(settings.ollama_base_url.rstrip("/"), None, "OLLAMA_BASE_URL"),
+        }
+    )
+    questions = LocalModel(models, threads=1)
+    documents = LocalModel(models, threads=settings.threads, niceness=NICENESS, rest=REST)
+    return Vectors(questions, documents, remote, keep=settings.questions)

@@ -1,0 +1,1 @@
+"""One class per part of rag: its requests and jobs."""

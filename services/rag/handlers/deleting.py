@@ -1,0 +1,70 @@
+"""Deleting: bytes that no version names any more leave the object store, once nobody can be about to name them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import uuid4
+
+from chassis.job_table import Job, NotYet
+from chassis.jobs import Jobs
+from chassis.postgres import Connection
+from chassis.unit_of_work import UnitOfWork
+from contracts.errors import RetryLater
+from contracts.knowledge import document_key
+from services.rag.depot import Depot
+from services.rag.domain.work import DELETE
+from services.rag.store.objects import ObjectStore
+
+LONGEST_PAUSE = 60.0  # seconds between attempts
+FORGOTTEN = 86_400.0  # seconds; who still means to name what was stored has done so by then
+
+
+class Deleting:
+    """`grace` in seconds: how long bytes stay that somebody may be about to name."""
+
+    def __init__(self, uow: UnitOfWork, jobs: Jobs, depot: Depot, grace: float) -> None:
+        self._uow = uow
+        self._jobs = jobs
+        self._depot = depot
+        self._grace = grace
+
+    async def work(self, job: Job) -> None:
+        """Marked first, so that nobody begins to use them, then deleted, then forgotten."""
+        async with self._uow.begin(job.context) as tx:
+            doomed, waits = await ObjectStore(tx.conn).doom(job.company, job.payload["objects"], self._grace)
+        try:
+            for sha256 in doomed:
+                await self._depot.blobs.delete(document_key(job.company, sha256), unless_younger_than=self._grace)
+        except RetryLater as away:
+            raise NotYet(_pause(job), str(away)) from None
+        async with self._uow.begin(job.context) as tx:
+            await ObjectStore(tx.conn).forget(job.company, doomed)
+            if not waits:
+                await self._jobs.finish(tx, job, {"objects": len(doomed)})
+        if waits:
+            raise NotYet(max(self._grace, _pause(job)), "somebody wanted the same bytes a moment ago")
+
+    async def begin(self, most: int) -> int:
+        """Of what a crash has left: stored, and never named."""
+        async with self._uow.begin() as tx:
+            left = await ObjectStore(tx.conn).unused(max(FORGOTTEN, self._grace), most)
+            for company in sorted({company for company, _ in left}):
+                objects = [sha256 for of, sha256 in left if of == company]
+                await self._jobs.enqueue(tx, DELETE, str(uuid4()), {"objects": objects}, company=company)
+                await ObjectStore(tx.conn).doom(company, objects, self._grace)
+        return len(left)
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A rule of retention."""
+
+    deleting: Deleting
+    name: str = "objects"
+
+    async def step(self, _: Connection, most: int) -> int:
+        return await self.deleting.begin(most)
+
+
+def _pause(job: Job) -> float:
+    return float(min(LONGEST_PAUSE, 0.2 * 2.0 ** min(job.waits, 10)))

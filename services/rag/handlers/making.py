@@ -1,0 +1,141 @@
+"""What a version is made of, in steps that are each done once: its text, its chunks, their vectors."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from uuid import uuid5
+
+from chassis.postgres import Pool
+from chassis.scratch import Scratch
+from contracts.errors import Code, Rejection
+from contracts.knowledge import DocumentState
+from services.rag.adapters.parser import PLAIN, Parser, read_plain
+from services.rag.adapters.vectors import Vectors, as_rows, window_of
+from services.rag.depot import Depot
+from services.rag.domain.analysis import analyse
+from services.rag.domain.chunking import cut, embedded_text, short_title
+from services.rag.domain.kinds import LARGEST, SAMPLE, Kind, Unreadable, kind_of
+from services.rag.domain.parsed import Parsed
+from services.rag.store.index import Built, IndexStore
+from services.rag.store.ingestion import IngestionStore, Version
+
+JSON = "application/json"
+ROWS = 200  # chunks per statement
+BATCH = 32  # chunks that are embedded and committed at once
+BETWEEN_NEWS = 1.0  # seconds
+
+#: what is told of a version that is being made: state, chunks done, of how many
+Tell = Callable[[Version, DocumentState, int, int], Awaitable[None]]
+
+
+class Making:
+    def __init__(
+        self, pool: Pool, depot: Depot, scratch: Scratch, parser: Parser, vectors: Vectors, tell: Tell
+    ) -> None:
+        self._pool = pool
+        self._store = IngestionStore(pool)
+        self._depot = depot
+        self._scratch = scratch
+        self._parser = parser
+        self._vectors = vectors
+        self._tell = tell
+
+    async def cut(self, what: Version) -> int:
+        """Its chunks are there, without vectors: how many. Raises Unreadable, or RetryLater."""
+        if what.is_cut:
+            return what.built
+        parsed = await self._parsed(what)
+        await self._store.begin_cut(what.document_id, what.version, what.recipe)
+        rows = await asyncio.to_thread(_built, what, parsed)
+        for at in range(0, len(rows), ROWS):
+            await IndexStore(self._pool).build(what.document_id, what.version, rows[at : at + ROWS])
+        await self._store.is_cut(what.document_id, what.version, len(rows))
+        return len(rows)
+
+    async def embed(self, what: Version, total: int) -> None:
+        """All its chunks have vectors. Raises NoVectors, or RetryLater; what was embedded stays."""
+        id, version, told = what.document_id, what.version, time.monotonic()
+        title = short_title(what.title, window_of(what.recipe.embedder))
+        while left := await self._store.unembedded(id, version, BATCH):
+            texts = [title, *(embedded_text(title, one.header or "", one.body) for one in left)]
+            about, *rows = as_rows(await self._vectors.of_texts(what.recipe.embedder, texts))
+            async with self._pool.acquire() as connection, connection.transaction():
+                await IngestionStore(connection).set_title_vector(id, version, about)
+                by_place = dict(zip((one.ord for one in left), rows, strict=True))
+                await IndexStore(connection).add_vectors(id, version, by_place)
+            if len(left) < BATCH:
+                break
+            if time.monotonic() - told >= BETWEEN_NEWS:
+                told = time.monotonic()
+                await self._tell(what, DocumentState.EMBEDDING, await self._store.embedded(id, version), total)
+
+    async def _parsed(self, what: Version) -> Parsed:
+        """Its text: read once, and kept, unless it is the text itself that was sent."""
+        if what.text_sha256 is not None:
+            stored = await self._depot.read(what.company_id, what.text_sha256, what.text_size or 0)
+            return await asyncio.to_thread(Parsed.of_json, stored)
+        if what.size > LARGEST:
+            raise Unreadable(f"the file has {what.size:,} bytes, and may have {LARGEST:,} (100 MiB); split it")
+        data = self._depot.recent(what.company_id, what.sha256)
+        if data is not None and (kind := _kind(what, data[:SAMPLE])) in PLAIN:
+            parsed = read_plain(data, kind)
+        else:
+            async with self._scratch.room() as room:
+                file = room / "document"
+                await self._fetch(what, file)
+                kind = _kind(what, await asyncio.to_thread(_head, file))
+                parsed = await self._parser.parse(file, kind, room)
+        await self._keep(what, kind, parsed)
+        return parsed
+
+    async def _fetch(self, what: Version, file: Path) -> None:
+        ref = self._depot.ref(what.company_id, what.sha256, what.size)
+        try:
+            await self._depot.blobs.get_file(ref, file)
+        except Rejection as gone:
+            if gone.failure.code is not Code.NOT_FOUND:
+                raise
+            raise Unreadable(f"{gone}; send the document again") from None
+
+    async def _keep(self, what: Version, kind: Kind, parsed: Parsed) -> None:
+        sha256, size = None, len(parsed.text)
+        if kind not in PLAIN:
+            data = await asyncio.to_thread(parsed.as_json)
+            sha256, size = await self._depot.keep(what.company_id, data, JSON), len(data)
+        await self._store.has_text(what.document_id, what.version, sha256, size, len(parsed.pages) or None)
+
+
+def _kind(what: Version, head: bytes) -> Kind:
+    """What was sent as text has headings, if any, in Markdown."""
+    kind = kind_of(head, what.name or "", what.content_type)
+    return Kind.MARKDOWN if kind is Kind.TEXT and what.name is None else kind
+
+
+def _head(file: Path) -> bytes:
+    with file.open("rb") as source:
+        return source.read(SAMPLE)
+
+
+def _built(what: Version, parsed: Parsed) -> list[Built]:
+    chunks = cut(parsed, what.title, what.recipe.target, window_of(what.recipe.embedder))
+    rows = []
+    for ord, chunk in enumerate(chunks):
+        body = parsed.text[chunk.start : chunk.stop]
+        following = chunks[ord + 1].start if ord + 1 < len(chunks) else chunk.stop
+        rows.append(
+            Built(
+                ord=ord,
+                chunk_id=uuid5(what.document_id, f"{what.version} {ord}"),
+                start=chunk.start,
+                stop=chunk.stop,
+                page=chunk.page,
+                header=chunk.header or None,
+                body=body,
+                indexed=analyse(body, chunk.header or None, what.title, what.recipe.language),
+                gap=parsed.text[chunk.stop : following],
+            )
+        )
+    return rows

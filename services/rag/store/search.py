@@ -1,0 +1,267 @@
+"""The SQL of the search: who may read what is decided in the statement that reads, from one snapshot.
+
+The path is chosen by code, not by the planner, which misjudges graphs under filters: `exact` compares every vector in scope,
+`hnsw` walks the graph of the partition. The numbers of spaces that were planned with are only ever narrowed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from chassis.postgres import Pool
+from contracts.knowledge import Embedder, Language, Right, Search
+from services.rag.domain.analysis import PLACES
+from services.rag.domain.question import Lexical
+from services.rag.domain.ranking import Candidate
+from services.rag.domain.rights import Who
+from services.rag.store.index import dense, sparse
+from services.rag.store.rights import arguments, open_to
+
+#: of the connections that search: every statement is planned with what it is asked
+SETTINGS = {
+    "plan_cache_mode": "force_custom_plan",
+    "hnsw.ef_search": "800",
+    "hnsw.iterative_scan": "relaxed_order",
+    "hnsw.max_scan_tuples": "60000",
+}
+ASKED = f"""
+select s.id, s.number, s.language, s.provider, s.model, s.dimension, coalesce(t.chunks, 0) as chunks, {open_to(3)} as is_open
+from spaces s left join space_stats t on t.space = s.number
+where s.company_id = $1 and ($2::uuid[] is null or s.id = any($2))
+"""
+FILTER = """
+{row}.document_id in (
+    select d.id from documents d
+    where d.company_id = $1 and ({documents}::uuid[] is null or d.id = any({documents}))
+    and ({tags}::text[] is null or d.tags @> {tags}) and ({since}::date is null or d.dated >= {since})
+    and ({until}::date is null or d.dated <= {until}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A space that is asked for."""
+
+    id: UUID
+    number: int
+    language: Language
+    embedder: Embedder
+    chunks: int
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """The spaces of one model, and the question as it sees it. `graph` walks the graph instead of comparing all."""
+
+    embedder: Embedder
+    spaces: Sequence[int]
+    vector: Sequence[float]
+    graph: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    documents: Sequence[UUID] | None
+    tags: Sequence[str] | None
+    since: date | None
+    until: date | None
+
+    @classmethod
+    def of(cls, ask: Search) -> Filters | None:
+        """None when there are none."""
+        found = cls(ask.document_ids, ask.tags or None, ask.dated_from, ask.dated_to)
+        is_any = any(each is not None for each in (found.documents, found.tags, found.since, found.until))
+        return found if is_any else None
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """`short` when the graph has given fewer than it was asked for."""
+
+    spaces: list[UUID]
+    chunks: int
+    removed: int
+    candidates: list[Candidate]
+    short: bool
+
+
+class Parameters(list[Any]):
+    def add(self, value: Any) -> str:
+        self.append(value)
+        return f"${len(self)}"
+
+
+class SearchStore:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def asked(self, company: str, spaces: Sequence[UUID] | None, who: Who) -> list[Asked]:
+        rows = await self._pool.fetch(ASKED, *_asked(company, spaces, who))
+        return [_space(row) for row in rows]
+
+    async def counts(self, spaces: Sequence[int], terms: Sequence[int]) -> dict[int, int]:
+        """How many chunks have a term."""
+        rows = await self._pool.fetch(
+            "select term, sum(n)::bigint as n from terms where space = any($1) and term = any($2) group by term",
+            *(list(spaces), list(terms)),
+        )
+        return {row["term"]: row["n"] for row in rows}
+
+    async def has_graph(self, company: str, dimension: int) -> bool:
+        found = await self._pool.fetchval(
+            """
+            select exists (
+                select from pg_index i join pg_class c on c.oid = i.indexrelid
+                where i.indisvalid and c.relname = 'graph_' || $2::int || '_of_' || (
+                    select p.relname from vectors v join pg_class p on p.oid = v.tableoid where v.company_id = $1 limit 1))
+            """,
+            *(company, dimension),
+        )
+        return bool(found)
+
+    async def search(
+        self,
+        ask: Search,
+        who: Who,
+        planned: Sequence[int],
+        legs: Sequence[Leg],
+        lexical: Lexical | None,
+        per_leg: int,
+    ) -> Searched:
+        parameters = Parameters(_asked(ask.company, ask.space_ids, who))
+        statement = _statement(parameters, planned, legs, lexical, Filters.of(ask), per_leg)
+        rows = await self._pool.fetch(statement, *parameters)
+        found = [_candidate(row) for row in rows if row["chunk_id"] is not None]
+        told, short = rows[0], any(leg.graph and row < per_leg for leg, row in zip(legs, rows[0]["found"], strict=True))
+        return Searched(told["spaces"], told["in_scope"], told["removed"], found, short)
+
+
+def _asked(company: str, spaces: Sequence[UUID] | None, who: Who) -> tuple[Any, ...]:
+    return (company, None if spaces is None else list(spaces), *arguments(who, Right.READ))
+
+
+def _statement(
+    p: Parameters,
+    planned: Sequence[int],
+    legs: Sequence[Leg],
+    lexical: Lexical | None,
+    filters: Filters | None,
+    per_leg: int,
+) -> str:
+    is_searched = bool(legs) or lexical is not None  # otherwise nothing would use the filter's parameters
+    numbers, limit, kept = p.add(list(planned)), p.add(per_leg), _filter(p, filters if is_searched else None)
+    vectors = [p.add(dense(leg.vector)) for leg in legs]
+    models = [_model(p, leg.embedder) for leg in legs]
+    ctes = [f"asked as materialized ({ASKED})"]
+    for at, leg in enumerate(legs):
+        ctes.append(f"dense_{at} as materialized ({_dense(p, leg, vectors[at], models[at], kept, limit)})")
+    weights = (
+        p.add(sparse([], []))
+        if lexical is None
+        else p.add(sparse(list(lexical.weights), list(lexical.weights.values())))
+    )
+    if lexical is not None:
+        ctes.append(f"lexical as materialized ({_lexical(p, lexical, weights, numbers, kept, limit)})")
+    names = [f"dense_{at}" for at in range(len(legs))] + ([] if lexical is None else ["lexical"])
+    union = (
+        " union ".join(f"select chunk_id from {name}" for name in names)
+        or f"select null::uuid as chunk_id limit least(0, {limit}::int)"
+    )
+    cosine = _by_model("x.h", vectors, models)
+    title = _by_model("d.title_vector", vectors, models)
+    searched = f"(a.is_open and a.number = any({numbers}::int[]))"
+    counted = ", ".join(f"(select count(*) from dense_{at})" for at in range(len(legs)))
+    return f"""
+    with {", ".join(ctes)}, told as (
+        select coalesce(array_agg(a.id order by a.number) filter (where {searched}), '{{}}') as spaces,
+               coalesce(sum(a.chunks) filter (where {searched}), 0)::bigint as in_scope,
+               coalesce(sum(a.chunks) filter (where not a.is_open), 0)::bigint as removed,
+               array[{counted}]::bigint[] as found
+        from asked a)
+    select told.*, f.* from told left join lateral (
+        select c.id as chunk_id, c.document_id, a.id as space_id, d.external_id, d.title as title_text, c.version, c.ord,
+               c.start, c.stop, c.page, c.header, c.body, c.gap, c.folded, coalesce({cosine}, 0) as cosine,
+               -(l.weights <#> {weights}::text::sparsevec({PLACES})) as bm25, coalesce({title}, 0) as title
+        from ({union}) u join chunks c on c.id = u.chunk_id join lexemes l on l.chunk_id = c.id
+        join documents d on d.id = c.document_id join asked a on a.number = c.space
+        left join vectors x on x.company_id = $1 and x.chunk_id = c.id
+        where c.company_id = $1 and {searched}
+    ) f on true
+    """
+
+
+def _model(p: Parameters, embedder: Embedder) -> str:
+    """As a condition over `asked a`: whose vectors were made by it."""
+    provider, model, dimension = p.add(embedder.provider), p.add(embedder.model), p.add(embedder.dimension)
+    return f"(a.provider = {provider}::text and a.model = {model}::text and a.dimension = {dimension}::int)"
+
+
+def _by_model(column: str, vectors: Sequence[str], models: Sequence[str]) -> str:
+    """Only vectors of one model are compared with one another."""
+    if not vectors:
+        return "null"
+    cases = (f"when {model} then -({column} <#> {v}::text::halfvec)" for v, model in zip(vectors, models, strict=True))
+    return f"case {' '.join(cases)} end"
+
+
+def _dense(p: Parameters, leg: Leg, vector: str, model: str, kept: str, limit: str) -> str:
+    spaces = p.add(list(leg.spaces))
+    still_open = f"array(select a.number from asked a where a.is_open and {model})"
+    kept = kept.format(row="v")
+    if not leg.graph:
+        return f"""
+        select chunk_id from (
+            select v.chunk_id, v.h from vectors v
+            where v.company_id = $1 and v.space = any({spaces}::int[]) and v.space = any({still_open}){kept} offset 0) x
+        order by h <#> {vector}::text::halfvec limit {limit}
+        """
+    size = leg.embedder.dimension
+    return f"""
+    select v.chunk_id from vectors v
+    where v.company_id = $1 and vector_dims(v.h) = {size} and v.space + 0 = any({spaces}::int[])
+    and v.space + 0 = any({still_open}){kept}
+    order by v.h::halfvec({size}) <#> {vector}::text::halfvec({size}) limit {limit}
+    """
+
+
+def _lexical(p: Parameters, lexical: Lexical, weights: str, numbers: str, kept: str, limit: str) -> str:
+    found, positive = "true", f"where weights <#> {weights}::text::sparsevec({PLACES}) < 0"
+    if lexical.query is not None:  # and then each has something of it
+        found, positive = f"l.ts @@ {p.add(lexical.query)}::text::tsquery", ""
+    return f"""
+    select chunk_id from (
+        select l.chunk_id, l.weights from lexemes l
+        where {found} and l.company_id = $1 and l.space = any({numbers}::int[])
+        and l.space = any(array(select a.number from asked a where a.is_open)){kept.format(row="l")} offset 0) x
+    {positive}
+    order by weights <#> {weights}::text::sparsevec({PLACES}) limit {limit}
+    """
+
+
+def _filter(p: Parameters, filters: Filters | None) -> str:
+    """With `{row}` for the table whose rows it keeps."""
+    if filters is None:
+        return ""
+    names = {
+        "documents": p.add(None if filters.documents is None else list(filters.documents)),
+        "tags": p.add(None if filters.tags is None else list(filters.tags)),
+        "since": p.add(filters.since),
+        "until": p.add(filters.until),
+    }
+    return f" and {FILTER.format(row='{row}', **names)}"
+
+
+def _space(row: Mapping[str, Any]) -> Asked:
+    embedder = Embedder(provider=row["provider"], model=row["model"], dimension=row["dimension"])
+    return Asked(row["id"], row["number"], Language(row["language"]), embedder, row["chunks"], row["is_open"])
+
+
+def _candidate(row: asyncpg.Record) -> Candidate:
+    return Candidate(**{name: row[name] for name in Candidate.__dataclass_fields__})
