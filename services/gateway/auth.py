@@ -83,7 +83,7 @@ class Authenticate:
             headers = Headers(scope=scope)
             key_id = self._key_id(headers.get("x-api-key"))
             role = roles.effective(Role.ADMIN, headers.get("x-role"))
-            roles.require(role, roles.needed_for(scope["method"], rbac=self._rbac))
+            roles.require(role, roles.needed_for(scope["method"], scope["path"], rbac=self._rbac))
             scope["state"]["caller"] = Caller(key_id, role)
         await self.app(scope, receive, send)
 

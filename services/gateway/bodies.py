@@ -17,7 +17,7 @@ MAX_DEPTH = 32
 #: a string (also one that never ends: searching on inside it would be quadratic), or a bracket
 TOKENS = re.compile(rb'"(?:\\.|[^"\\])*(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 #: these take files, which are read as they come (`uploads.py`); JSON goes the way of all JSON
-TAKES_FILES = re.compile(r"/tasks/[^/]+/(?:artifacts|previews/publish)$")
+TAKES_FILES = re.compile(r"/(?:tasks/[^/]+/(?:artifacts|previews/publish)|knowledge/documents)$")
 JSON_TYPE = re.compile(r"^application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 
 

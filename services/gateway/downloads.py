@@ -1,4 +1,4 @@
-"""The bytes of an artifact: as an attachment, whole or in part, or as a page to read."""
+"""The bytes of an artifact or document: as an attachment, whole or in part, or as a page to read."""
 
 from __future__ import annotations
 
@@ -35,9 +35,13 @@ def attachment(name: str) -> str:
 
 async def download(blobs: Blobs, artifact: ArtifactDetail, request: Request) -> Response:
     """Raises Rejection when there are no bytes, RetryLater when they cannot be had now."""
-    ref = _bytes_of(artifact)
+    return await file_of(blobs, _bytes_of(artifact), artifact.name, artifact.content_type, request)
+
+
+async def file_of(blobs: Blobs, ref: BlobRef, name: str, content_type: str | None, request: Request) -> Response:
+    """Under the name. Raises RetryLater when it cannot be had now."""
     etag, asked = tag(ref.sha256), request.headers
-    headers = INERT | {"ETag": etag, "Accept-Ranges": "bytes", "Content-Disposition": attachment(artifact.name)}
+    headers = INERT | {"ETag": etag, "Accept-Ranges": "bytes", "Content-Disposition": attachment(name)}
     if is_known(asked.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     try:
@@ -49,9 +53,7 @@ async def download(blobs: Blobs, artifact: ArtifactDetail, request: Request) -> 
     if wanted is not None:
         headers["Content-Range"] = f"bytes {first}-{last}/{ref.size}"
     frames = await _begun(blobs, ref, wanted)
-    return StreamingResponse(
-        frames, 200 if wanted is None else 206, headers=headers, media_type=artifact.content_type or BYTES
-    )
+    return StreamingResponse(frames, 200 if wanted is None else 206, headers=headers, media_type=content_type or BYTES)
 
 
 async def _begun(blobs: Blobs, ref: BlobRef, wanted: Part | None) -> AsyncIterator[bytes]:

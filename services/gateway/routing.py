@@ -14,15 +14,18 @@ from services.gateway.deps import CompanyPath, DeskDep, ProjectPath
 from services.gateway.routes import (
     artifacts,
     budgets,
+    citations,
     companies,
     config,
     dead_letters,
     deliverables,
     docs,
+    documents,
     events,
     feedback_policies,
     feedbacks,
     health,
+    knowledge,
     nodes,
     plans,
     previews,
@@ -32,6 +35,7 @@ from services.gateway.routes import (
     runs,
     shares,
     sidecars,
+    spaces,
     streams,
     task_control,
     task_links,
@@ -48,6 +52,7 @@ OF_A_COMPANY = (
     *(feedbacks.router, feedback_policies.router, reviews.router, quality.router),
     *(artifacts.collection, artifacts.of_tasks, artifacts.router),
     *(previews.of_tasks, previews.router, shares.router, deliverables.router),
+    *(spaces.router, documents.router, knowledge.router, citations.router),
 )
 
 #: under a project too, as fluidmanager had them

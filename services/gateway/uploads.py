@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NoReturn, TypeVar
@@ -69,9 +69,11 @@ class Uploads:
         finally:
             self.under_way -= 1
 
-    async def store(self, upload: Upload, *, company: str, content_type: str) -> BlobRef:
-        """Where deliverables lie."""
-        key = object_key(company, upload.sha256)
+    async def store(
+        self, upload: Upload, *, company: str, content_type: str, place: Callable[[str, str], str] = object_key
+    ) -> BlobRef:
+        """Where deliverables lie, unless `place` says otherwise: a key for a company's content of this sha256."""
+        key = place(company, upload.sha256)
         async with self._storing:
             return await self._blobs.put_open(
                 upload.file, company=key.rpartition("/")[0], content_type=content_type, sha256=upload.sha256

@@ -74,9 +74,11 @@ def test_an_unknown_role_is_refused_by_name() -> None:
 
 
 def test_writes_need_an_editor_only_where_roles_are_on() -> None:
-    assert needed_for("POST", rbac=True) is Role.EDITOR
-    assert needed_for("GET", rbac=True) is Role.VIEWER
-    assert needed_for("DELETE", rbac=False) is Role.VIEWER
+    assert needed_for("POST", "/tasks", rbac=True) is Role.EDITOR
+    assert needed_for("GET", "/tasks", rbac=True) is Role.VIEWER
+    assert needed_for("DELETE", "/tasks/1", rbac=False) is Role.VIEWER
+    assert needed_for("POST", "/companies/acme/knowledge/search", rbac=True) is Role.VIEWER, "a question, with a body"
+    assert needed_for("POST", "/knowledge/documents", rbac=True) is Role.EDITOR
 
 
 @given(st.text(max_size=40))

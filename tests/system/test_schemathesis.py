@@ -34,7 +34,7 @@ ENDLESS = "/stream|/tokens"
 #: the same handlers as without the prefix, which is tested on its own
 TWICE = (
     r"^/companies/\{company\}/(tasks|plans|runs|nodes|events|budgets|feedbacks|feedback-policies|reviews|quality|artifacts"
-    r"|previews|shares|deliverables)"
+    r"|previews|shares|deliverables|knowledge)"
 )
 THOROUGH = settings(
     max_examples=int(os.environ.get("SCHEMATHESIS_EXAMPLES", "8")),
@@ -62,7 +62,12 @@ def known(stack_url: str) -> Iterator[dict[str, Any]]:
         shared = client.post(f"{here}/artifacts?name=b.md", files=text).raise_for_status().json()["id"]
         share = client.post(f"/artifacts/{shared}/shares").raise_for_status().json()["id"]
         preview = client.post(f"{here}/previews/publish", files=archive).raise_for_status().json()["id"]
+        space = client.post("/knowledge/spaces", json={"name": title}).raise_for_status().json()["id"]
+        known = {"space_id": space, "title": "Tides", "text": "Two high waters a day."}
+        document = client.post("/knowledge/documents", json=known).raise_for_status().json()["id"]
         yield {
+            "space_id": space,
+            "document_id": document,
             "artifact_id": artifact,
             "preview_id": preview,
             "share_id": share,
@@ -113,7 +118,8 @@ def _lead_to_what_exists(case: Case, known: dict[str, Any]) -> None:
     """Random ids and random zones are refused before anything interesting happens."""
     for name in known.keys() & (case.path_parameters or {}).keys():
         case.path_parameters[name] = known[name]
-    if isinstance(case.body, dict) and "task_id" in case.body:
-        case.body["task_id"] = known["task_id"]
+    for name in ("task_id", "space_id"):
+        if isinstance(case.body, dict) and name in case.body:
+            case.body[name] = known[name]
     for name in OPTIONAL_HEADERS & set(case.headers or {}):
         del case.headers[name]

@@ -7,6 +7,7 @@ from enum import StrEnum
 from contracts.errors import Code, Rejection
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
+ASKS = "/knowledge/search"  # reads, though its question needs a body
 
 
 class Role(StrEnum):
@@ -39,6 +40,7 @@ def require(role: Role, least: Role) -> None:
         )
 
 
-def needed_for(method: str, *, rbac: bool) -> Role:
+def needed_for(method: str, path: str, *, rbac: bool) -> Role:
     """Without FEATURE_RBAC whoever has a key may write, as in the predecessor."""
-    return Role.EDITOR if rbac and method not in READING else Role.VIEWER
+    reads = method in READING or path.endswith(ASKS)
+    return Role.VIEWER if reads or not rbac else Role.EDITOR

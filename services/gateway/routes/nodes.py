@@ -8,8 +8,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 
-from contracts.executor import ControlMode, GetNode, ListNodes, NodeStatus
+from contracts.executor import ControlMode, ListNodes, NodeStatus
 from contracts.run_control import ControlNode, NodeAction, NodeControlled
+from services.gateway.citing import whole
 from services.gateway.deps import CommandIdDep, DeskDep, Filter, OrderedByDep, PartsDep
 from services.gateway.judging import degraded, nothing_said, of_node, said_of, said_of_one
 from services.gateway.orders import ModeQuery, known_action
@@ -53,10 +54,7 @@ async def list_nodes(
 @router.get("/nodes/{node_id}", responses=describe(404))
 async def get_node(desk: DeskDep, parts: PartsDep, node_id: UUID) -> NodeDetailOut:
     """With its whole output, also when that lies in the object store."""
-    node, said = await asyncio.gather(desk.ask(GetNode(node_id=node_id)), said_of_one(desk, node_id))
-    if node.output is None and node.output_ref is not None:
-        output = await parts.blobs.get(node.output_ref)
-        node = node.model_copy(update={"output": output.decode("utf-8", "replace")})
+    node, said = await asyncio.gather(whole(desk, parts.blobs, node_id), said_of_one(desk, node_id))
     return NodeDetailOut(**dict(node), feedbacks=of_node(said, node_id), degraded=degraded(said))
 
 
