@@ -19,6 +19,7 @@ from fluidcrew.commands import (
     dlq,
     doctor,
     drill,
+    knowledge,
     quality,
     review,
     runs,
@@ -80,6 +81,7 @@ app.command(short_help="write older sidecars in today's format, elsewhere")(side
 app.command(short_help="what happens, live from the bus", epilog=tail.EXAMPLES)(tail.tail)
 app.add_typer(review.group, name="review", short_help="what waits for your verdict: accept, reject, rerun, skip")
 app.add_typer(deliver.group, name="previews", short_help="versions of a task's site: ls, pin, compare, share")
+app.add_typer(knowledge.group, name="knowledge", short_help="what the company knows: add, ls, search, rm, spaces")
 app.add_typer(quality.group, name="policy", short_help="from which score on results are critical: ls, set, rm")
 app.add_typer(budget.group, name="budget", short_help="what models may cost: ls, set, rm")
 app.add_typer(bus.group, name="bus", short_help="streams and consumers: apply, verify, info")

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.text import Text
 
+from fluidcrew.citing import print_citations
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit, Halt
 from fluidcrew.naming import UUID_PATTERN, run_meant
@@ -99,6 +100,7 @@ async def show(wanted: str, *, result: bool, watching: bool, as_json: bool) -> i
         if result:
             return await _print_result(api, view, screen)
         _print_run(view, screen)
+        await print_citations(api, run_id, screen)
         return exit_of(view) if watching else Exit.OK
 
 
