@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -13,8 +13,10 @@ from rich.text import Text
 
 from deploy.local.environment import home_of
 from deploy.local.supervisor import Interrupted, Running, running_stack
+from fluidcrew.citing import print_citations
 from fluidcrew.client import Gateway
 from fluidcrew.commands.doctor import require_ready
+from fluidcrew.demo_knowledge import searchable, sent_documents
 from fluidcrew.demo_site import opened_site
 from fluidcrew.exits import Exit, Halt
 from fluidcrew.exporting import export_run
@@ -34,7 +36,7 @@ from fluidcrew.watching import watch
 TITLE = "Launch plan for Harbour"
 DESCRIPTION = (
     "Harbour is a calendar that teams of 3 to 20 people share. Plan the week of its launch: whom it is for, what we say, "
-    "what we publish, and how we know that it worked."
+    "what we publish, and how we know that it worked. Cite the company's documents."
 )
 
 PARTS = "NATS, Postgres, an S3 endpoint and the services"
@@ -90,7 +92,8 @@ class Demonstration:
 
     async def _play(self, url: str, *, stays: bool) -> RunView:
         async with Gateway(url, self._key) as api:
-            run_id = await self._plan(api)
+            documents = await self._know(api)
+            run_id = await self._plan(api, documents)
             self._screen.print()
             watching = time.monotonic()
             view = await watch(api, run_id, self._screen)
@@ -99,11 +102,18 @@ class Demonstration:
             self._screen.print(RunTree(view))
             await self._result(api, view)
             self._screen.print(summary(view), soft_wrap=True)
+            await print_citations(api, run_id, self._screen)
             more = [*await self._sidecars(api, run_id), *await self._site(api, view)]
             self._where(url, run_id, more, stays=stays)
         return view
 
-    async def _plan(self, api: Gateway) -> str:
+    async def _know(self, api: Gateway) -> list[str]:
+        async with self._steps.step("Adding the company's documents", "Added the company's documents", "plan") as step:
+            documents = await sent_documents(api)
+            step.detail = words.count(len(documents), "document")
+        return documents
+
+    async def _plan(self, api: Gateway, documents: Sequence[str]) -> str:
         async with self._steps.step("Creating a task", "Created a task", "plan") as step:
             task = await self._task(api)
             step.detail = task["title"]
@@ -111,6 +121,8 @@ class Demonstration:
             plan = await drafted_plan(api, task["id"], partial(self._steps.told, step))
             step.detail = f"version {plan['version']}, {words.count(len(plan['graph']['plan']), 'node')}"
         self._screen.print(PlanTree(plan["graph"]))
+        async with self._steps.step("Waiting for the documents", "The documents can be searched", "plan") as step:
+            step.detail = f"{await searchable(api, documents)} of {len(documents)}"
         async with self._steps.step("Assigning its nodes", "Assigned its nodes and started the run", "plan") as step:
             assigned = await api.post(f"/plans/{plan['plan_id']}/auto_assign")
             started = await api.post(f"/tasks/{task['id']}/start")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chassis.llm.demo.reading import LABEL, Brief
+from chassis.llm.demo.sources import Source
 
 Pair = tuple[str, str]  # English, French
 
@@ -126,7 +127,7 @@ NEXT: tuple[Pair, ...] = (
 )
 
 
-def write(brief: Brief) -> str:
+def write(brief: Brief, sources: Sequence[Source] = ()) -> str:
     manner = _manner(brief.title)
     label, points = _label(brief), _points(brief, manner)
     if brief.as_json:
@@ -137,6 +138,7 @@ def write(brief: Brief) -> str:
         _opening(brief, manner),
         _earlier(brief),
         f"### {brief.say(*manner.heading)}\n\n" + "\n".join(f"- {point}" for point in points),
+        _sources(brief, sources),
         _criteria(brief),
         _next(brief),
     ]
@@ -184,6 +186,13 @@ def _earlier(brief: Brief) -> str:
         return ""
     lead = brief.say("It builds on what came before:", "Elle s'appuie sur ce qui précède :")
     return lead + "\n\n" + "\n".join(f"- {line}" for line in brief.earlier)
+
+
+def _sources(brief: Brief, sources: Sequence[Source]) -> str:
+    if not sources:
+        return ""
+    heading = brief.say("From the company's documents", "D'après les documents de l'entreprise")
+    return f"### {heading}\n\n" + "\n".join(f"- {source.sentence} [{source.n}]" for source in sources)
 
 
 def _criteria(brief: Brief) -> str:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from chassis.llm.call import Cost, ToolCall, Usage, estimated_tokens
-from chassis.llm.demo import prose, review, site, steps
+from chassis.llm.demo import prose, review, site, sources, steps
 from chassis.llm.demo.reading import Brief, read
 from chassis.llm.demo.sample import sample
 from chassis.llm.provider import Answer, Ask, OutputSchema, Piece, SignOfLife, TextPiece
@@ -42,7 +42,7 @@ class DemoProvider:
         if calls := self._deliveries(ask, brief):
             yield self._asked_for(ask, calls)
             return
-        text = structured(ask.schema, brief) if ask.schema else prose.write(brief)
+        text = structured(ask.schema, brief) if ask.schema else prose.write(brief, sources.sources(ask.prompt.rounds))
         allowed = text[: ask.max_tokens * 4]
         for start in range(0, len(allowed), TOKENS_PER_PIECE * 4):
             await asyncio.sleep(self._delay * TOKENS_PER_PIECE)
@@ -52,10 +52,10 @@ class DemoProvider:
         yield Answer(allowed, usage, MODEL, finish="stop" if allowed == text else "length")
 
     def _deliveries(self, ask: Ask, brief: Brief) -> tuple[ToolCall, ...]:
-        """Once, before the answer; what tools said to it changes nothing."""
+        """Once, before the answer; of what tools said to it, only what a search has found changes it."""
         if ask.schema or ask.tools_closed or ask.prompt.rounds:
             return ()
-        return site.deliveries(brief, ask.tools)
+        return sources.searches(brief, ask.tools) + site.deliveries(brief, ask.tools)
 
     def _asked_for(self, ask: Ask, calls: tuple[ToolCall, ...]) -> Answer:
         written = sum(len(str(value)) for call in calls for value in call.arguments.values())

@@ -23,6 +23,7 @@ EARLIER = re.compile(
 )
 OTHER = re.compile(r"(?i)\b(?:instructions?|consignes?|notes?|context\w*|risks?|risques?|assumptions?|critique)\b")
 ASKS = re.compile(r"(?i)\b(?:instructions?|consignes?|asks?)\b")
+CITES = re.compile(r"(?i)\b(?:cite|citer|citez)\b")
 OWED = re.compile(r"(?i)\b(?:deliverables?|livrables?)\b")
 JSON = re.compile(r"\b(?:JSON|json)\b")
 BULLET = re.compile(r"^\s*[-*•]\s+(?!\[)")
@@ -49,6 +50,7 @@ class Brief:
     seed: int
     as_json: bool = False  # somebody asks for it in words
     owed: tuple[str, ...] = ()  # deliverables
+    cites: bool = False  # somebody asks for citations
 
     def dice(self) -> random.Random:
         return random.Random(self.seed)
@@ -58,7 +60,8 @@ class Brief:
 
 
 def read(system: str, user: str) -> Brief:
-    parts = sections(FENCED.sub("", user))
+    said = FENCED.sub("", user)
+    parts = sections(said)
     title = _title(parts)
     criteria = next((_items(body) for label, body in parts if CRITERIA.search(label)), [])[:5]
     return Brief(
@@ -69,6 +72,7 @@ def read(system: str, user: str) -> Brief:
         earlier=tuple(_fenced(user) or _earlier(parts)),
         owed=tuple(next((_items(body) for label, body in parts if OWED.search(label)), [])[:10]),
         as_json=any(ASKS.search(label) and JSON.search(body) for label, body in parts),
+        cites=CITES.search(said) is not None,
         seed=int.from_bytes(hashlib.sha256(f"{system}\0{user}".encode()).digest()[:8], "big"),
     )
 

@@ -46,6 +46,7 @@ OUTLINE = Step(
     ),
     ("The outline is broader than the question", "Le plan déborde la question"),
 )
+CITING = (" Cite the company's documents.", " Citer les documents de l'entreprise.")
 INSTRUCTIONS = (
     "Stay with the subject: {}. Meet every acceptance criterion, and say what stays open.",
     "S'en tenir au sujet : {}. Répondre à chaque critère d'acceptation, et dire ce qui reste ouvert.",
@@ -159,12 +160,17 @@ def _content(step: Step, brief: Brief) -> dict[str, Any]:
         "deps": list(step.deps),
         "suggested_agent_role": brief.say(*step.role),
         "role": brief.say(*step.role),
-        "instructions": brief.say(*INSTRUCTIONS).format(subject),
+        "instructions": brief.say(*INSTRUCTIONS).format(subject) + _citing(step, brief),
         "acceptance": [brief.say(*criterion) for criterion in step.acceptance],
         "risks": [brief.say(*step.risk)],
         "assumptions": [brief.say(*assumption)],
         "notes": LABEL,
     }
+
+
+def _citing(step: Step, brief: Brief) -> str:
+    """Where the task asks for citations, research brings them."""
+    return brief.say(*CITING) if brief.cites and step.id == RESEARCH.id else ""
 
 
 def _fitting(schema: Schema, value: Any) -> Any:
