@@ -3,6 +3,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 VENV := .venv/bin
+# containers set it: every process of `make test` would compile all of its modules again
+unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
 # one more than there are cores: tests mostly wait
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); n=$$((n + 1)); [ $$n -gt 4 ] && n=4; echo $$n)
@@ -18,8 +20,8 @@ LOCK = $(VENV)/uv pip compile --quiet --universal --generate-hashes --no-emit-in
 	--custom-compile-command "make lock" $(UPGRADE)
 SERVICES := gateway planner executor feedback publisher rag
 
-.PHONY: help setup setup-dev demo up down test test-fast lint fmt type verify lock clean init-env api-run task-plan-start bench doctor \
-	test-browser chaos chaos-long cluster drill validate validate-strict
+.PHONY: help setup setup-dev demo up down test test-fast lint fmt type verify lock clean init-env api-run task-plan-start bench eval doctor \
+	test-browser leaks chaos chaos-long cluster drill validate validate-strict
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -95,8 +97,14 @@ test-browser: setup-dev ## previews in the machine's Chromium (CHROMIUM names an
 	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements/browser.txt
 	@TEST_BROWSER=1 $(VENV)/python -m pytest -n 2 tests/browser $(ARGS)
 
+leaks: setup-dev ## 10,000 searches under random rights: does a passage leave that its reader may not see?
+	@LEAK_QUERIES=10000 $(VENV)/python -m pytest tests/rag/test_rights.py $(ARGS)
+
 bench: setup-dev ## the figures of docs/benchmarks.md, against Celery, DBOS and LangGraph; ARGS="--quick" takes 3 minutes
 	@$(VENV)/python -m bench $(ARGS)
+
+eval: setup-dev ## how well search finds, through HTTP, on collections with known answers; ARGS="--only cnil-fr", EVAL_DATA=folder
+	@$(VENV)/python -m bench.retrieval $(ARGS)
 
 lock: setup-dev ## lock every group with hashes; UPGRADE=--upgrade for newer versions
 	@$(LOCK) --group bootstrap -o requirements/bootstrap.txt
