@@ -84,6 +84,11 @@ def drawn(possible: Sequence[Fault], amount: int, rng: Random) -> list[Fault]:
     return [fault for _ in range(cycles) for fault in rng.sample(possible, len(possible))][:amount]
 
 
+def share(possible: Sequence[Scenario], commit: int, of: int = 2) -> list[Scenario]:
+    """Every so many-th one; commits whose numbers follow each other play them all."""
+    return list(possible[commit % of :: of])
+
+
 def stormy(*kinds: str, pause: tuple[float, float], runs: float = 1) -> Play:
     """That many faults of these kinds, at any moment of the clients' work; at least `runs` runs for each."""
 

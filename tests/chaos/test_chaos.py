@@ -1,5 +1,6 @@
 """A few minutes of `make chaos`: everything is killed, and outside witnesses say that nothing was lost or done twice.
 
+One commit plays one half of the scenarios, the next one the other; CHAOS_HALF=0 or 1 says which, CHAOS_HALF=all both.
 CHAOS_SEED repeats what a failure names. Of the control group there is one member here, the quickest to be found out.
 """
 
@@ -17,11 +18,18 @@ from tests.chaos.check import judge, summary
 from tests.chaos.control_group import MUTATIONS, found_out
 from tests.chaos.history import History
 from tests.chaos.program import ALL, play
-from tests.chaos.scenarios import Scenario
+from tests.chaos.scenarios import Scenario, share
 from tests.chaos.world import ChaosWorld
 
 SEED = os.environ.get("CHAOS_SEED") or str(random.randrange(10**6))
-QUICK = [scenario for scenario in ALL if scenario.amount[0]]
+
+
+def chosen() -> list[Scenario]:
+    possible = [scenario for scenario in ALL if scenario.amount[0]]
+    half = os.environ["CHAOS_HALF"]  # tests/conftest.py has set it
+    if half not in ("0", "1", "all"):
+        raise pytest.UsageError(f"CHAOS_HALF={half!r}: expected 0, 1 or all")
+    return possible if half == "all" else share(possible, int(half))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +43,7 @@ def world() -> Iterator[ChaosWorld]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("scenario", QUICK, ids=lambda s: f"{s.name} {s.title}")
+@pytest.mark.parametrize("scenario", chosen(), ids=lambda s: f"{s.name} {s.title}")
 def test_no_rule_is_broken_by(scenario: Scenario, world: ChaosWorld, tmp_path: Path) -> None:
     file = tmp_path / f"{scenario.name}.jsonl"
     asyncio.run(play(world, scenario, scenario.amount[0], SEED, file))

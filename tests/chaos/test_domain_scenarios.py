@@ -6,7 +6,7 @@ from random import Random
 
 from tests.chaos import faults
 from tests.chaos.program import ALL
-from tests.chaos.scenarios import drawn
+from tests.chaos.scenarios import drawn, share
 
 #: as the test programme of the design numbers them
 PROMISED = {f"F{n}" for n in (1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 18)}
@@ -23,9 +23,17 @@ def test_every_promised_fault_is_played_by_make_chaos_and_for_hours() -> None:
     assert names(2) >= PROMISED | GATED
 
 
-def test_make_test_plays_all_but_what_takes_too_long() -> None:
+def test_make_test_can_play_all_but_what_takes_too_long() -> None:
     assert names(0) >= PROMISED - {"F12"}
     assert names(0) & GATED, "one with the gate on"
+
+
+def test_two_commits_in_a_row_play_every_scenario_of_make_test_once() -> None:
+    possible = [scenario for scenario in ALL if scenario.amount[0]]
+    one, next_one = share(possible, 41), share(possible, 42)
+    assert {s.name for s in one} | {s.name for s in next_one} == {s.name for s in possible}
+    assert len(one) + len(next_one) == len(possible)
+    assert share(possible, 43) == one
 
 
 def test_a_seed_draws_the_same_faults_again_and_none_twice_before_all_have_been() -> None:

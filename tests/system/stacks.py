@@ -27,6 +27,8 @@ CALM = frozenset(
     }
 )
 CHAOS = HERE.parent / "chaos" / "test_chaos.py"
+#: what they make once per module is dear, and every worker would make it again
+TOGETHER = frozenset({HERE / "test_isolation.py", HERE.parent / "local" / "test_setup.py"})
 
 
 def stack_of(file: Path) -> str:
@@ -39,14 +41,14 @@ def stack_of(file: Path) -> str:
 
 
 class StackScheduling(LoadScopeScheduling):
-    """Like xdist's `load`, but tests of one stack stay on one worker: otherwise every worker would start both.
+    """Like xdist's `load`, but tests of one stack or of a module in TOGETHER stay on one worker.
 
     `--dist loadgroup` was made for this; pytest 9.2 no longer reads the `_nodeid` it writes.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(self.config.rootpath, nodeid.split("::", 1)[0])
-        return stack_of(file) or nodeid
+        return stack_of(file) or (file.stem if file.resolve() in TOGETHER else nodeid)
 
 
 def scheduler(config: Any, log: Any) -> StackScheduling | None:

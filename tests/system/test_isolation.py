@@ -27,16 +27,25 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 def copied(service: str, to: Path) -> Path:
+    """With its bytecode, of which Python reads none without the source; but not that which is just being written."""
+    unwanted = shutil.ignore_patterns("testing", "*.pyc.*")
     for part in ("contracts", "chassis", f"services/{service}"):
-        shutil.copytree(ROOT / part, to / part, ignore=shutil.ignore_patterns("__pycache__", "testing"))
+        shutil.copytree(ROOT / part, to / part, ignore=unwanted)
     if (init := ROOT / "services/__init__.py").exists():
         shutil.copy(init, to / "services/__init__.py")
     return to
 
 
-def with_own_packages(service: str, home: Path) -> Path:
-    """A virtual environment of the service's lock alone."""
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment for one service after the other: what two share is compiled once."""
+    home = tmp_path_factory.mktemp("isolation") / "venv"
     subprocess.run([UV, "venv", "--python", sys.executable, home], check=True, capture_output=True)
+    return home
+
+
+def with_own_packages(service: str, home: Path) -> Path:
+    """The environment holds the service's lock and nothing else: `sync` also removes."""
     lock = ROOT / "requirements" / f"{service}.txt"
     sync = [UV, "pip", "sync", "--python", home / "bin/python", "--require-hashes", lock, *certificates()]
     subprocess.run(sync, check=True, capture_output=True)
@@ -143,10 +152,10 @@ def servers(
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_runs_from_a_copy_of_itself_with_its_own_packages(
-    service: str, tmp_path: Path, servers: Callable[[str], dict[str, str]]
+    service: str, tmp_path: Path, environment: Path, servers: Callable[[str], dict[str, str]]
 ) -> None:
     copy = copied(service, tmp_path / "copy")
-    python = with_own_packages(service, tmp_path / "venv")
+    python = with_own_packages(service, environment)
     result = start(python, copy, service)
     assert result.returncode == 78, result.stderr
     assert "NATS_URL" in result.stderr
