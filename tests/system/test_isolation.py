@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVICES = [p.name for p in sorted((ROOT / "services").iterdir()) if (p / "__main__.py").exists()]
 UV = Path(sys.executable).parent / "uv"
 BARE = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
+BESIDE = {"rag": ("embedding",)}  # locked apart: installed without what it declares
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -46,8 +47,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def with_own_packages(service: str, home: Path) -> Path:
     """The environment holds the service's lock and nothing else: `sync` also removes."""
-    lock = ROOT / "requirements" / f"{service}.txt"
-    sync = [UV, "pip", "sync", "--python", home / "bin/python", "--require-hashes", lock, *certificates()]
+    locks = [ROOT / "requirements" / f"{name}.txt" for name in (service, *BESIDE.get(service, ()))]
+    sync = [UV, "pip", "sync", "--python", home / "bin/python", "--require-hashes", *locks, *certificates()]
     subprocess.run(sync, check=True, capture_output=True)
     return home / "bin/python"
 
