@@ -54,8 +54,8 @@ init-env: ## make .env from .env.example (never overwrites)
 task-plan-start: setup ## create a task, plan it, assign its nodes and start the run on the running stack; TITLE="…"
 	@$(VENV)/fluidcrew run "$${TITLE:-Write a short launch plan for a newsletter}" --use-supervisor --watch $(ARGS)
 
-test: setup-dev lint type verify ## everything CI runs
-	@$(VENV)/python -m pytest -n $(WORKERS) $(ARGS)
+test: setup-dev lint type verify ## everything CI runs; half of what kills whole processes by turns, TEST_HALF=all CHAOS_HALF=all all of it
+	@TEST_HALF=$${TEST_HALF:-auto} $(VENV)/python -m pytest -n $(WORKERS) $(ARGS)
 
 test-fast: setup-dev ## the tests that need no server
 	@$(VENV)/python -m pytest -q tests/contracts tests/*/test_domain*.py $(ARGS)

@@ -49,12 +49,13 @@ def completions(told: Sequence[Json]) -> dict[str, float]:
 async def the_watcher_saw_it_all(watcher: Watcher, told: Sequence[Json]) -> None:
     expected = until_the_end(told)
     await eventually(lambda: len(watcher.ids) >= len(expected), what="the whole story in the stream")
-    assert watcher.ids == [e["id"] for e in expected]
+    assert watcher.ids[: len(expected)] == [e["id"] for e in expected]
+    assert len(set(watcher.ids)) == len(watcher.ids), "what came after the end came once as well"
     assert watcher.resets == 0
 
 
 def until_the_end(told: Sequence[Json]) -> Sequence[Json]:
-    """A stream ends with its run and task; that results were collected as artifacts may be told after it."""
+    """That results were collected as artifacts may be told after the run and its task have ended."""
     last = max((n for n, e in enumerate(told) if e["level"].startswith(("RUN_", "TASK_"))), default=len(told) - 1)
     return told[: last + 1]
 
