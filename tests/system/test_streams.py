@@ -31,11 +31,11 @@ async def test_a_stream_resumed_at_any_point_at_either_gateway_has_no_gap_and_no
         await started(other)
         run_id = await api.launch("Watched in pieces", plan.nodes)
         seen: list[Told] = []
-        while not seen or seen[-1].data["level"] != "TASK_COMPLETED":
+        while not any(t.data["level"] == "TASK_COMPLETED" for t in seen):
             seen += await read(random.choice((api, other)), run_id, seen[-1].id if seen else "", random.randint(1, 5))
         told = until_the_end(await api.told_all(run_id))
-        assert [t.data["id"] for t in seen] == [e["id"] for e in told]
-        assert [t.id for t in seen] == [e["cursor"] for e in told]
+        assert [t.data["id"] for t in seen][: len(told)] == [e["id"] for e in told]
+        assert [t.id for t in seen][: len(told)] == [e["cursor"] for e in told]
         assert sorted(t.position for t in seen) == [t.position for t in seen]
 
 
