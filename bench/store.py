@@ -87,7 +87,7 @@ async def _name_copies(connection: Connection, template: UUID, ids: Sequence[UUI
     await connection.copy_records_to_table("copied_runs", records=[(id,) for id in ids])
     await connection.execute(
         """create temp table copied_nodes on commit drop as
-           select n.id as old, c.id as run_id, gen_random_uuid() as id
+           select n.id as old, c.id as run_id, (left(c.id::text, 18) || right(gen_random_uuid()::text, 18))::uuid as id
            from copied_runs c cross join nodes n where n.run_id = $1""",
         template,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from uuid import uuid4
 
 from asyncpg import Record
 
@@ -37,6 +36,7 @@ from contracts.run_control import ExplainWaiting, GetRuntime, Runtime, WaitingFo
 from contracts.run_facts import RunQueued
 from contracts.sidecar_requests import GetSidecar, ListSidecars, SidecarDocument
 from services.executor.domain.graph import check
+from services.executor.domain.names import ids_of_nodes
 from services.executor.domain.waiting import explained
 from services.executor.engine.inbox import Newcomer
 from services.executor.explaining import store as explaining
@@ -69,7 +69,9 @@ class Executor:
     async def start_run(self, request: StartRun, context: Context) -> RunStartedAnswer:
         """Raises Rejection(run_active) with the active run's id, or Rejection(invalid)."""
         _check(request)
-        specs = {uuid4(): self._settled(_folded(n, request)).model_dump(mode="json") for n in request.nodes}
+        ids = ids_of_nodes(request.run_id, len(request.nodes))
+        settled = (self._settled(_folded(node, request)).model_dump(mode="json") for node in request.nodes)
+        specs = dict(zip(ids, settled, strict=True))
         story = replace(context, causation_id=str(request.command_id), traceparent=_trace(context))
         async with self._uow.order(request, context) as tx:
             earlier = await results.source(tx.conn, request)
