@@ -10,15 +10,24 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 from uuid import uuid4
 
 
 def replace_part(owner: Any, name: str, part: Any) -> None:
-    """Refuses to replace what is not there: a protection that has moved must not count as taken out."""
+    """Refuses what is not there, or is called otherwise by now: a protection that has moved must not count as taken out."""
     if not hasattr(owner, name):
         raise LookupError(f"{owner.__name__} has no {name} any more: this mutation takes nothing out")
+    if callable(part) and (its := _kinds(part)) != (wanted := _kinds(getattr(owner, name))):
+        raise LookupError(
+            f"{owner.__name__}.{name} takes {wanted}, its replacement {its}: this mutation only breaks it"
+        )
     setattr(owner, name, part)
+
+
+def _kinds(function: Callable[..., Any]) -> list[str]:
+    return [parameter.kind.description for parameter in signature(function).parameters.values()]
 
 
 def forget_the_inbox() -> None:
@@ -37,7 +46,10 @@ def no_inbox() -> None:
     from services.planner.handlers import runs
 
     forget_the_inbox()
-    replace_part(runs, "told", lambda run, state, sequence: replace(run, state=state, sequence=sequence))
+    replace_part(
+        runs, "told",
+        lambda run, state, sequence, activation: replace(run, state=state, sequence=sequence, activation=activation),
+    )  # fmt: skip
 
 
 def no_command_memory() -> None:
@@ -137,8 +149,8 @@ def sloppy_resume() -> None:
     from services.gateway.domain.cursor import Resumption
     from services.gateway.domain.cursor import resume as exact
 
-    def resume(last_event_id: str | None, head: Any) -> Resumption:
-        found = exact(last_event_id, head)
+    def resume(last_event_id: str | None, head: Any, floor: int = 0) -> Resumption:
+        found = exact(last_event_id, head, floor)
         return replace(found, after=found.after + 1) if found.after else found
 
     replace_part(watching, "resume", resume)
