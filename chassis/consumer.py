@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from chassis import telemetry
 from chassis.blobs import Blobs
 from chassis.bus import Bus, MessageHandler
-from chassis.dead_letters import DeadLetters, message_id
+from chassis.dead_letters import DeadLetters, id_of_place, message_id
 from chassis.outage import Outage
 from chassis.postgres import CONNECTION_LOST, Pool, server_is_away, storable
 from chassis.unit_of_work import AlreadyHandled
@@ -224,7 +224,7 @@ class Consumer:
     async def _on_bug(self, message: Msg, error: Exception) -> str:
         log.exception("message.failed", consumer=self._spec.durable, subject=message.subject)
         telemetry.report(error, consumer=self._spec.durable)
-        id = message_id(message.headers or {}) or uuid4()
+        id = message_id(message.headers or {}) or id_of_place(message.reply) or uuid4()
         attempts = await self._pool.fetchval(COUNT, self._spec.durable, id, storable(repr(error))[:2000])
         if attempts >= MAX_ATTEMPTS:
             await self._bury(message, repr(error), attempts)
@@ -234,7 +234,8 @@ class Consumer:
 
     async def _bury(self, message: Msg, reason: str, attempts: int) -> None:
         log.error("message.dead", consumer=self._spec.durable, subject=message.subject, reason=reason)
+        headers = dict(message.headers or {})
         await self._dead_letters.bury(
-            self._spec.durable, message.subject, dict(message.headers or {}), message.data, reason, attempts
+            self._spec.durable, message.subject, headers, message.data, reason, attempts, reply=message.reply
         )
         await message.ack_sync(timeout=5)

@@ -22,6 +22,7 @@ from contracts.errors import Code, Rejection
 from contracts.page import Page
 from contracts.story import DeadLetter, Replayed
 
+ONE_AT_A_TIME = "select pg_advisory_xact_lock(hashtextextended($1, 0))"  # or two would find that it is not buried yet
 BURY = """
 insert into dead_letters (id, consumer, message_id, subject, headers, body, reason, attempts)
 values ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -32,6 +33,8 @@ COLUMNS = "id, consumer, subject, headers, body, reason, attempts, created_at, r
 LIST = f"select {COLUMNS} from dead_letters order by created_at desc, id limit $1 offset $2"
 GET = f"select {COLUMNS} from dead_letters where id = $1"
 MARK_REPLAYED = "update dead_letters set replayed_at = clock_timestamp() where id = $1"
+
+PLACES = UUID("6f1d9a52-8d0e-5b1f-9a3c-2f6f0c7f4d11")
 
 Replay = Callable[[str, Mapping[str, str], bytes], Awaitable[None]]
 
@@ -44,10 +47,22 @@ class DeadLetters:
         self.replayers: dict[str, Replay] = {}  # durable -> how to handle a message again
 
     async def bury(
-        self, durable: str, subject: str, headers: dict[str, str], body: bytes, reason: str, attempts: int
+        self,
+        durable: str,
+        subject: str,
+        headers: dict[str, str],
+        body: bytes,
+        reason: str,
+        attempts: int,
+        *,
+        reply: str = "",
     ) -> None:
-        """Keep the message and tell of it, in one transaction; the caller acks afterwards."""
+        """Keep the message and tell of it, in one transaction; the caller acks afterwards.
+
+        `reply` is where its ack goes: what has no id is known by it when it comes again.
+        """
         id, original = uuid4(), message_id(headers)
+        known = original or id_of_place(reply)
         headers, reason = {k: storable(v) for k, v in headers.items()}, storable(reason)
         entry = Entry(
             stream="DLQ",
@@ -59,9 +74,10 @@ class DeadLetters:
             message_id=id,
         )
         async with self._pool.acquire() as connection, connection.transaction():
-            if await connection.fetchval(BURIED, durable, original, body):
-                return  # it came again because its ack was lost
-            await connection.execute(BURY, id, durable, original, subject, headers, body, reason[:8000], attempts)
+            await connection.execute(ONE_AT_A_TIME, f"dead letter {durable} {known}")
+            if await connection.fetchval(BURIED, durable, known, body):
+                return  # it came again because its ack was lost, or late
+            await connection.execute(BURY, id, durable, known, subject, headers, body, reason[:8000], attempts)
             if original is not None:
                 await connection.execute(HANDLED, durable, original)
             batches = await outbox.write(connection, [entry])
@@ -137,4 +153,14 @@ def message_id(headers: Mapping[str, str]) -> UUID | None:
             return UUID(headers.get(name, ""))
         except ValueError:
             continue
+    return None
+
+
+def id_of_place(reply: str) -> UUID | None:
+    """An id that follows from a message's place in its stream, and when it came there; None for what is in no stream."""
+    match reply.split("."):
+        case ["$JS", "ACK", stream, _, _, sequence, _, stamp, _]:
+            return uuid5(PLACES, f"{stream} {sequence} {stamp}")
+        case ["$JS", "ACK", _, _, stream, _, _, sequence, _, stamp, _, *_]:  # with domain and account
+            return uuid5(PLACES, f"{stream} {sequence} {stamp}")
     return None

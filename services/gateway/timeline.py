@@ -150,7 +150,10 @@ class Projector:
 
     async def _bury(self, message: Arrival, reason: str) -> None:
         log.error("timeline.dead", subject=message.subject, reason=reason)
-        await self.dead_letters.bury(TIMELINE.durable, message.subject, message.headers(), message.body, reason, 1)
+        headers = message.headers()
+        await self.dead_letters.bury(
+            TIMELINE.durable, message.subject, headers, message.body, reason, 1, reply=message.reply
+        )
 
     async def replay(self, subject: str, headers: Mapping[str, str], data: bytes) -> None:
         """A dead letter once more. Raises Rejection when it still is no fact."""

@@ -11,6 +11,7 @@ import pytest
 from chassis.bus import Bus
 from chassis.context import Context
 from chassis.live import SlowWatcher
+from chassis.postgres import Connection
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from chassis.testing.outbox_table import headers_in
@@ -21,6 +22,7 @@ from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection, RetryLater
 from contracts.page import Page
 from tests.chassis.conftest import Start, fact, nothing
+from tests.gateway.proxy import proxied
 
 
 def a_run(title: str = "a run") -> executor.Run:
@@ -182,6 +184,26 @@ async def test_poison_is_buried_with_its_reason_and_stops_nobody(start: Start) -
         await consumer.dead_letters.replay(poison.id, Context(request_id="op-2"))
         assert handled == ["good", "poison"]
         assert (await consumer.dead_letters.get(poison.id)).replayed_at is not None
+
+
+async def test_a_message_that_two_give_up_on_at_once_is_one_letter(start: Start) -> None:
+    """It comes again while the first is still at it: nobody acknowledged it in time."""
+    message = ("planner-runs", "evt.x", {"Nats-Msg-Id": str(uuid4())}, b"poison", "no sense", 1)
+    async with start("planner", nothing) as consumer:
+        letters = consumer.dead_letters
+        async with consumer.pool.acquire() as holder, holder.transaction():
+            await holder.execute("lock table dead_letters in share mode")  # both may look, neither may write
+            both = [asyncio.create_task(letters.bury(*message)) for _ in range(2)]
+            await eventually(lambda: _waiting(holder, 2), what="both to be at it")
+        await asyncio.gather(*both)
+        assert (await letters.list(50, 0)).total == 1
+
+
+async def _waiting(connection: Connection, count: int) -> bool:
+    """For a lock of this database, or of one of its tables."""
+    mine = "database = (select oid from pg_database where datname = current_database())"
+    found = await connection.fetchval(f"select count(*) from pg_locks where not granted and {mine}")
+    return bool(found == count)
 
 
 async def _letters(chassis: Chassis, count: int) -> list[object]:
@@ -351,3 +373,23 @@ async def test_a_service_that_starts_while_the_broker_restarts_is_up_when_the_br
         await eventually(lambda: caller.bus.connected)
         with pytest.raises(Rejection, match="asked and answered"):
             await caller.bus.ask(executor.GetRun(run_id=uuid4()), Context())
+
+
+async def test_a_service_that_says_it_is_up_can_be_asked_however_slow_its_way_to_the_broker_is(
+    start: Start, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with proxied(nats_server.url("executor")) as slow:
+
+        async def build(chassis: Chassis) -> None:
+            async def get(request: executor.GetRun, context: Context) -> executor.RunDetail:
+                raise Rejection(Code.NOT_FOUND, "asked and answered")
+
+            chassis.bus.serve(executor.GetRun, get)
+            slow.freeze()  # the subscriptions are on their way, for a while
+            asyncio.get_running_loop().call_later(0.5, slow.thaw)
+
+        async with start("gateway", nothing) as caller:
+            monkeypatch.setattr(nats_server, "url", lambda _: slow.url)
+            async with start("executor", build):
+                with pytest.raises(Rejection, match="asked and answered"):
+                    await caller.bus.ask(executor.GetRun(run_id=uuid4()), Context())

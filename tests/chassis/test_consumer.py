@@ -110,6 +110,18 @@ async def test_a_message_buried_twice_is_one_letter(start: Start) -> None:
         assert (await chassis.dead_letters.list(10, 0)).total == 1, "its owner said it again: still the same fact"
 
 
+@pytest.mark.parametrize("ack", ["$JS.ACK.{}", "$JS.ACK.hub.ACCOUNT.{}.token"])
+async def test_a_message_without_an_id_is_known_by_its_place(start: Start, ack: str) -> None:
+    """It comes again, under another count of deliveries, when thousands like it are buried slower than acks are awaited."""
+    async with start("planner", nothing) as chassis:
+        for place in ("EVENTS.timeline.1.7.7.1790000000000000000.3", "EVENTS.timeline.2.7.9.1790000000000000000.1"):
+            await chassis.dead_letters.bury("timeline", "evt.x", {}, b"\xff", "poison", 1, reply=ack.format(place))
+        assert (await chassis.dead_letters.list(10, 0)).total == 1
+        other = ack.format("EVENTS.timeline.1.8.8.1790000000000000000.0")
+        await chassis.dead_letters.bury("timeline", "evt.x", {}, b"\xff", "poison", 1, reply=other)
+        assert (await chassis.dead_letters.list(10, 0)).total == 2, "two messages that say the same"
+
+
 async def test_a_letter_replayed_twice_at_once_has_one_effect(start: Start) -> None:
     broken = {"on": True}
     release = asyncio.Event()
