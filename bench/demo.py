@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from bench.figures import Report
-from deploy.local.home import free_port
+from deploy.local.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -15,7 +15,7 @@ import httpx
 import nats
 from nats.aio.client import Client
 
-from deploy.local.home import free_port
+from deploy.local.ports import free_port
 from deploy.local.supervisor import Running, running_stack
 
 KEY = "bench-key"

@@ -18,19 +18,19 @@ from rich.console import Group
 from rich.text import Text
 
 from deploy.local.environment import home_of
-from deploy.local.home import free_port
+from deploy.local.ports import free_port
 from deploy.local.process import Child
 from deploy.local.supervisor import Running, running_stack
 from fluidcrew.client import Gateway
 from fluidcrew.drill_view import Drilled, Strike, Strikes, final_line, report
-from fluidcrew.drill_witness import Verdict, Witness, model_server, nodes, verdict
+from fluidcrew.drill_watcher import Watcher
+from fluidcrew.drill_witness import Witness, model_server, nodes, verdict
 from fluidcrew.exits import Exit
-from fluidcrew.progress import FINAL, Happened, RunView
+from fluidcrew.progress import RunView
 from fluidcrew.render.redrawing import redrawn
 from fluidcrew.render.run import RunProgress, RunTree, headline
 from fluidcrew.render.screen import console, is_live
 from fluidcrew.render.words import count
-from fluidcrew.sse import Message
 from fluidcrew.stack_log import StackLog
 from fluidcrew.steps import Steps
 from fluidcrew.watching import Lines, load
@@ -39,7 +39,6 @@ from fluidcrew.watching import Lines, load
 OWN = ("NATS_URL", "DATABASE_URL", "S3_ENDPOINT_URL", "FLUIDCREW_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY", "PORT")
 SCALE = {"executor": 2}
 TASK_EVERY = 0.5  # seconds
-LAST_WORDS = 20.0  # seconds for the last facts to arrive
 LOOK = 0.05
 KEY = "drill"
 
@@ -77,7 +76,7 @@ class Drill:
         shutil.rmtree(self._home, ignore_errors=True)
         self._screen.print(report(drilled))
         self._screen.print(final_line(drilled), soft_wrap=True)
-        return Exit.OK if drilled.verdict.clean else Exit.FAILED
+        return Exit.OK if drilled.passed else Exit.FAILED
 
     def _silence(self) -> None:
         """The keeper runs in this process: that the broker is gone is no news on a screen that shows who killed it."""
@@ -100,15 +99,20 @@ class Drill:
         async with Gateway(running.api_url, KEY) as api:
             accepted = await api.post("/tasks", {"title": f"Drill {uuid4()}", "task": nodes(), "gate": "off"})
             view = await load(api, accepted["run_id"])
+            watcher = Watcher(api, view, witness)
             async with asyncio.TaskGroup() as group:
                 works = (self._strike(running, view, witness), self._create_tasks(api, witness))
                 meanwhile = [group.create_task(work) for work in works]
-                await self._watch(api, view, witness)
+                watching = group.create_task(self._watch(watcher))
+                await watcher.over.wait()
                 for task in meanwhile:
                     task.cancel()
+                told = await watcher.told()
+                watching.cancel()
             for strike in self._strikes:  # the last one may have been over in the instant in which the run was
                 strike.recovered = witness.recovered(strike.at)
-            return Drilled(view, self._strikes, await self._verdict(api, view.id, witness))
+            spared = [name for name, _, _ in strikes(running)][len(self._strikes) :]
+            return Drilled(view, self._strikes, verdict(witness, await witness.calls(), *told), spared)
 
     # what is done to it
 
@@ -136,46 +140,18 @@ class Drill:
 
     # what is seen of it
 
-    async def _watch(self, api: Gateway, view: RunView, witness: Witness) -> None:
+    async def _watch(self, watcher: Watcher) -> None:
         if is_live(self._screen):
+            view = watcher.view
             shown = Group(headline(view), RunTree(view, height=0), RunProgress(view), Strikes(self._strikes))
             async with redrawn(self._screen, shown):
-                await self._follow(api, view, witness, None)
+                await watcher.follow(None)
         else:
-            await self._follow(api, view, witness, Lines(self._screen))
-
-    async def _follow(self, api: Gateway, view: RunView, witness: Witness, lines: Lines | None) -> None:
-        """Until the run is over and its task has been told so: that is the last fact of the story."""
-        async for message in api.events("/events/stream", run_id=view.id):
-            if message.event != "message":
-                continue
-            happened = self._hear(message, view, witness)
-            if lines is not None:
-                lines.happened(view, happened)
-            if view.status in FINAL and happened.level == f"TASK_{view.status.upper()}":
-                return
-
-    def _hear(self, message: Message, view: RunView, witness: Witness) -> Happened:
-        event = json.loads(message.data)
-        happened = Happened.of(event)
-        view.apply(happened)
-        witness.hear(event, time.time())
-        return happened
-
-    async def _verdict(self, api: Gateway, run_id: str, witness: Witness) -> Verdict:
-        deadline = time.monotonic() + LAST_WORDS
-        while True:
-            told = await api.get("/events", run_id=run_id, limit=200)
-            created = await api.get("/events", level="TASK_CREATED", limit=200)
-            ids = [event["task_id"] for event in created["items"]]
-            if set(witness.accepted) <= set(ids) or time.monotonic() > deadline:
-                break
-            await asyncio.sleep(0.2)
-        return verdict(witness, await witness.calls(), [event["id"] for event in told["items"]], ids)
+            await watcher.follow(Lines(self._screen))
 
 
 def strikes(running: Running) -> Sequence[tuple[str, int, Callable[[], None]]]:
-    """What is killed, and after how many nodes."""
+    """What is killed, and after how many nodes. The gateway last: without it nobody sees how the run goes on."""
 
     def kill(children: Sequence[Child]) -> None:
         for child in children:
@@ -185,8 +161,8 @@ def strikes(running: Running) -> Sequence[tuple[str, int, Callable[[], None]]]:
     broker = [running.stack.parts["nats"].child]
     return (
         ("all workers", 4, partial(kill, workers)),
-        ("the gateway", 9, partial(kill, gateways)),
-        ("the broker", 16, partial(kill, broker)),
+        ("the broker", 9, partial(kill, broker)),
+        ("the gateway", 16, partial(kill, gateways)),
     )
 
 

@@ -27,7 +27,8 @@ from deploy.local.environment import (
     port_of,
     value_of,
 )
-from deploy.local.home import explain, is_free
+from deploy.local.home import explain
+from deploy.local.ports import is_free
 from fluidcrew.check import Check, failed
 from fluidcrew.reachable import provider
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bench.contestant import LeftOut
 from bench.peers import apt
-from deploy.local.home import free_port
 from deploy.local.parts import greets
+from deploy.local.ports import free_port
 from deploy.local.process import Child
 
 START_SECONDS = 10.0

@@ -6,17 +6,16 @@ import errno
 import fcntl
 import json
 import os
-import random
 import secrets
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploy.local.ports import free_port, hold, is_free
+
 LOG_ROTATION_BYTES = 10 * 1024 * 1024
-_random = random.SystemRandom()  # test libraries seed the shared one: parallel tests would get the same ports
 
 
 class HomeUnusable(Exception):
@@ -87,11 +86,11 @@ class Home:
 
     def port(self, name: str) -> int:
         """The port `name` had at the last start, or another one when it has been taken since."""
-        ports = self._read("ports.json")
+        ports, owner = self._read("ports.json"), f"{name} of {self.path}"
         known = ports.get(name)
-        if isinstance(known, int) and is_free(known):
+        if isinstance(known, int) and is_free(known) and hold(known, owner):
             return known
-        ports[name] = free_port(avoid=ports.values())
+        ports[name] = free_port(avoid=ports.values(), owner=owner)
         self.write_private(self.path / "ports.json", json.dumps(ports, indent=1))
         return int(ports[name])
 
@@ -149,37 +148,3 @@ def explain(error: OSError, path: Path) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"cannot write to {path} ({error.strerror}): correct its rights, or set FLUIDCREW_HOME to your own"
     return f"cannot use {path} as data directory ({error.strerror}): set FLUIDCREW_HOME to another one"
-
-
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True
-
-
-def free_port(avoid: Any = ()) -> int:
-    """A free loopback port below the range the kernel gives to outgoing connections.
-
-    A client that keeps dialling a server that is down may otherwise be given that very port as its own,
-    connect to itself, and keep the server from coming back.
-    """
-    taken, lowest = set(avoid), _lowest_ephemeral_port()
-    for _ in range(200):
-        port = _random.randrange(max(1024, lowest - 16384), lowest)
-        if port not in taken and is_free(port):
-            return port
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _lowest_ephemeral_port() -> int:
-    try:
-        low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return 32768
-    return low if low > 4096 else 32768

@@ -16,7 +16,8 @@ from contracts.permissions import KEEPER
 from contracts.subjects import SERVICES
 from deploy.local.console import console_log
 from deploy.local.environment import CHECKOUT, LISTENING, BadEnvironment, port_of
-from deploy.local.home import Home, free_port, is_free
+from deploy.local.home import Home
+from deploy.local.ports import free_port, hold, is_free
 from deploy.local.process import StartFailed
 from deploy.local.services import Log, ServiceProcess, command_of
 from deploy.local.stack import Stack
@@ -76,9 +77,9 @@ async def running_stack(
     """
     environ = os.environ if environ is None else environ
     log = log or console_log(as_json=environ.get("LOG_FORMAT") == "json")
+    check_ports(environ)
     stack = stack_of(Home(home), environ, existing_services() if services is None else services, log)
     counts = instances(stack.services, scale or {})
-    check_ports(environ)
     closing, hurry, stop_keeper = asyncio.Event(), asyncio.Event(), asyncio.Event()
     async with stopped_by_signals(closing, hurry), AsyncExitStack() as cleanup:
         cleanup.push_async_callback(stack.stop)
@@ -113,6 +114,7 @@ def check_ports(environ: Mapping[str, str]) -> None:
         port = port_of(environ, name, default)
         if not is_free(port, environ.get(at) or "127.0.0.1"):
             raise BadEnvironment(f"port {port} is in use: stop what listens there, or set {name} to another port")
+        hold(port, name)  # unless whoever gave it to us does
 
 
 @asynccontextmanager

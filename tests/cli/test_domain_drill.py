@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from fluidcrew.drill_view import Drilled, Strike, final_line
+from fluidcrew.drill_view import Drilled, Strike, final_line, report
 from fluidcrew.drill_witness import Seen, Verdict, Witness, nodes, verdict
 from fluidcrew.progress import RunView
 
@@ -75,3 +78,12 @@ def test_the_last_line_names_the_longest_recovery_or_that_there_was_none() -> No
     assert final_line(Drilled(RunView("r"), strikes, judged())).plain == "lost 0 · repeated 0 · recovered in 1.5 s"
     strikes.append(Strike("c", 3, 30.0))
     assert final_line(Drilled(RunView("r"), strikes, judged())).plain == "lost 0 · repeated 0 · did not recover"
+
+
+def test_a_drill_whose_run_was_over_before_all_was_killed_has_proved_nothing() -> None:
+    drilled = Drilled(RunView("r"), [Strike("all workers", 1, 10.0, 11.5)], judged(), spared=["the broker"])
+    assert drilled.verdict.clean
+    assert not drilled.passed
+    screen = StringIO()
+    Console(file=screen, width=120).print(report(drilled))
+    assert re.search(r"spared\s+the broker: the run was over first", screen.getvalue())

@@ -16,7 +16,8 @@ from contracts.permissions import KEEPER
 from deploy.cluster.nats import NAMES
 from deploy.cluster.stack import ClusterStack
 from deploy.local.environment import BadEnvironment, replicas_of
-from deploy.local.home import Home, free_port
+from deploy.local.home import Home
+from deploy.local.ports import free_port
 from deploy.local.supervisor import running_stack
 
 

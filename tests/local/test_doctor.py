@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chassis.testing.servers import NatsServer
-from deploy.local.home import free_port
+from deploy.local.ports import free_port
 from fluidcrew.check import Check, failed
 from fluidcrew.doctor import run_checks
 from fluidcrew.preflight import disk, preflight

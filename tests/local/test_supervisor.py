@@ -21,7 +21,7 @@ import pytest
 
 from chassis.testing.eventually import eventually
 from deploy.local.environment import CHECKOUT
-from deploy.local.home import free_port
+from deploy.local.ports import free_port
 from deploy.local.supervisor import stopped_by_signals
 
 PARTS = {"nats-server", "rclone", "postgres"}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from deploy.local.environment import CHECKOUT
-from deploy.local.home import free_port
+from deploy.local.ports import free_port
 
 GIVEN = ("NATS_URL", "DATABASE_URL", "S3_ENDPOINT_URL", "LLM_DEFAULT_PROVIDER", "API_KEY", "FLUIDCREW_URL")
 PLAN = b'[{"id": "brief", "title": "The brief"}]'

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.local.home import free_port
+from deploy.local.ports import free_port
 from tests.system.typed import COMMAND, said_by
 
 

@@ -27,9 +27,10 @@ from chassis.testing.plugin import UNSAFE_BUT_FAST
 from contracts.permissions import CLI, KEEPER, permissions
 from contracts.subjects import SERVICES
 from deploy.local.environment import CHECKOUT
-from deploy.local.home import Home, free_port
+from deploy.local.home import Home
 from deploy.local.nats import Nats
 from deploy.local.parts import Part, ready_now
+from deploy.local.ports import free_port
 from deploy.local.postgres import Postgres
 from deploy.local.process import Child, StartFailed
 from deploy.local.s3 import S3
@@ -235,7 +236,9 @@ class World:
         return self.nats, self.s3, self.postgres
 
     def _port(self, name: str) -> int:
-        return self._ports.setdefault(name, free_port(avoid=self._ports.values()))
+        if name not in self._ports:
+            self._ports[name] = free_port()
+        return self._ports[name]
 
     def _process(self, name: str) -> Child:
         service = name.split(".", maxsplit=1)[0]
