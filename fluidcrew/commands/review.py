@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -62,38 +63,28 @@ def list_reviews(run: Run = "", last: Last = False, json: Json = False) -> int:
     return asyncio.run(reviewing.list_waiting(run, last=last, as_json=json))
 
 
-@group.command("accept")
-@of_a_company
-def accept(
-    node: Node = "",
-    key: Key = "",
-    score: Score = 100,
-    comment: Comment = None,
-    seen: Seen = None,
-    last: Last = False,
-    json: Json = False,
-) -> int:
-    """Let a result count: what depends on it starts."""
-    from fluidcrew import reviewing
+def _verdict(usual: int) -> Callable[..., int]:
+    def give(
+        node: Node = "",
+        key: Key = "",
+        score: Score = usual,
+        comment: Comment = None,
+        seen: Seen = None,
+        last: Last = False,
+        json: Json = False,
+    ) -> int:
+        from fluidcrew import reviewing
 
-    return asyncio.run(reviewing.judge(node, key, score, last=last, comment=comment, seen=seen, as_json=json))
+        return asyncio.run(reviewing.judge(node, key, score, last=last, comment=comment, seen=seen, as_json=json))
+
+    return of_a_company(give)
 
 
-@group.command("reject")
-@of_a_company
-def reject(
-    node: Node = "",
-    key: Key = "",
-    score: Score = 0,
-    comment: Comment = None,
-    seen: Seen = None,
-    last: Last = False,
-    json: Json = False,
-) -> int:
-    """Find a result wanting: what depends on it waits until somebody runs it again, skips it or accepts it."""
-    from fluidcrew import reviewing
-
-    return asyncio.run(reviewing.judge(node, key, score, last=last, comment=comment, seen=seen, as_json=json))
+group.command("accept", help="Let a result count: what depends on it starts.")(_verdict(100))
+group.command(
+    "reject",
+    help="Find a result wanting: what depends on it waits until somebody runs it again, skips it or accepts it.",
+)(_verdict(0))
 
 
 @group.command("rerun")
