@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from chassis.testing.eventually import eventually
 from contracts.artifacts import AddArtifact
 from contracts.previews import CreateShare, Preview, RevokeShare
 from tests.browser.conftest import Stage
@@ -255,6 +256,9 @@ async def test_a_shared_file_runs_nothing_and_a_link_that_is_over_says_so(stage:
     page = await stage.open(share.url)
     assert await page.title() == "still"
     await world.ask(RevokeShare(command_id=uuid4(), share_id=share.id))
-    await page.reload()
-    while await page.title() != "This link is over":
+
+    async def says_that_it_is_over() -> bool:
         await page.reload()
+        return await page.title() == "This link is over"
+
+    await eventually(says_that_it_is_over, what="the page of a link that is over")
