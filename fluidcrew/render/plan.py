@@ -1,4 +1,4 @@
-"""A plan as a tree: what is to be done, by which role, and how many criteria decide whether it is."""
+"""A plan as a tree: what is to be done, by which role, what it hands over, and how many criteria decide about it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,15 @@ class PlanTree:
         title = Text.assemble((row.guide, "bright_black"), str(node.get("title") or row.key))
         if row.also:
             title.append(f"  (also after {', '.join(row.also)})", style="bright_black")
-        return title, [Text(str(node.get("suggested_agent_role") or ""), style="cyan"), Text(_criteria(node))]
+        role = Text(str(node.get("suggested_agent_role") or ""), style="cyan")
+        return title, [role, Text(_criteria(node)), Text(_owed(node))]
 
 
 def _criteria(node: Mapping[str, Any]) -> str:
     number = len(node.get("acceptance") or ())
     return words.count(number, "criterion", "criteria") if number else ""
+
+
+def _owed(node: Mapping[str, Any]) -> str:
+    names = [" ".join(filter(None, (item.get("kind"), item.get("path")))) for item in node.get("deliverables") or ()]
+    return words.one_line(f"owes {', '.join(names)}", 60) if names else ""

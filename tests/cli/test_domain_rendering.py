@@ -181,13 +181,13 @@ def test_a_plan_shows_roles_and_how_many_criteria_there_are() -> None:
         "plan": [
             {"id": "a", "title": "Research", "deps": [], "suggested_agent_role": "analyst", "acceptance": ["x", "y"]},
             {"id": "b", "title": "Write", "deps": ["a"], "suggested_agent_role": "writer", "acceptance": ["z"]},
-            {"id": "c", "title": "Check", "deps": ["b"]},
+            {"id": "c", "title": "Check", "deps": ["b"], "deliverables": [{"path": "a.md"}, {"kind": "preview"}]},
         ]
     }
     assert shown(PlanTree(graph)) == [
         "Research     analyst   2 criteria",
         "└─ Write     writer   1 criterion",
-        "   └─ Check",
+        "   └─ Check                        owes a.md, preview",
     ]
 
 

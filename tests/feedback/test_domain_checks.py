@@ -166,6 +166,16 @@ def test_what_a_node_owes_is_held_against_what_it_delivered(owed: Any, lack: str
     assert assess(checked, None, None).unusable == (lack is not None)
 
 
+def test_a_preview_that_is_owed_by_its_page_opens_with_that_page() -> None:
+    spec = RunNode(key="a", title="x", deliverables=[{"kind": "preview", "path": "site/index.html"}])
+    name = "deliverable preview site/index.html"
+    there = THERE.model_copy(update={"preview": "site/index.html", "preview_flaw": None})
+    assert name not in failed(check("Done as asked.", spec, delivered=there))
+    other = there.model_copy(update={"preview": "start.html"})
+    said = failed(check("Done as asked.", spec, delivered=other))[name]
+    assert said == "the preview opens with start.html; call publish_preview with site/index.html"
+
+
 def test_a_preview_that_nobody_asked_for_is_missed() -> None:
     spec = RunNode(key="a", title="x", deliverables=["preview"])
     nothing = Delivered(files={}, kinds={}, links=[], preview=None)

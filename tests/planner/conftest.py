@@ -18,6 +18,7 @@ from chassis.service import Chassis, running
 from chassis.settings import ServiceSettings
 from chassis.testing.eventually import eventually
 from chassis.testing.fake_openai import FakeOpenAI
+from chassis.testing.plugin import SettingsOf
 from chassis.testing.servers import Database, NatsServer
 from contracts import planner, run_facts
 from contracts.message import Request
@@ -108,28 +109,25 @@ async def world(
     database: Database,
     nats_server: NatsServer,
     keeper: Keeper,
-    object_store_settings: dict[str, str],
+    object_store: dict[str, str],
+    settings_of: SettingsOf,
     supervisor: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> AsyncIterator[World]:
     """The bus and a scripted executor; the planner is started by the test, or by `live`."""
-    for name, value in {**object_store_settings, **supervisor}.items():
+    for name, value in supervisor.items():
         monkeypatch.setenv(name, value)
     (files := tmp_path / "task-files").mkdir()
-
-    def settings(kind: type[ServiceSettings], service: str, **fields: Any) -> ServiceSettings:
-        urls = {"nats_url": nats_server.url(service), "database_url": database.url_for(service)}
-        return kind(**urls, drain_timeout=3.0, env="test", **fields)
 
     @asynccontextmanager
     async def start_planner(**fields: Any) -> AsyncIterator[Chassis]:
         defaults = {"task_files_dir": files, "draft_wait": 20.0, "launch_wait": 20.0}
-        async with running("planner", settings(PlannerSettings, "planner", **(defaults | fields)), build) as chassis:
+        async with running("planner", settings_of(PlannerSettings, "planner", **(defaults | fields)), build) as chassis:
             yield chassis
 
     scripted = ScriptedExecutor()
-    async with running("executor", settings(ServiceSettings, "executor"), scripted.build):
+    async with running("executor", settings_of(ServiceSettings, "executor"), scripted.build):
         urls = {"NATS_URL": nats_server.url("planner"), "DATABASE_URL": database.url_for("planner")}
         yield World(scripted, start_planner, files, urls)
 

@@ -418,6 +418,33 @@ def test_a_draft_that_is_not_sound_comes_with_all_its_faults() -> None:
     assert [e.split(":")[0] for e in errors] == ["plan.0.id", "plan.0.title"]
 
 
+def test_what_a_draft_says_a_step_owes_is_in_the_plan_or_refused_with_what_is_wrong() -> None:
+    def drafted(*owed: object) -> tuple[PlanGraph | None, list[str]]:
+        step = {"id": "page", "title": "a", "suggested_agent_role": "r", "deliverables": list(owed)}
+        return read(DraftedPlan.model_validate({"plan": [step]}))
+
+    preview, report = {"kind": "preview", "path": "site/index.html"}, {"kind": "document", "path": "report.md"}
+    graph, errors = drafted(preview, report, {"kind": "link"})
+    assert errors == []
+    assert graph is not None
+    assert [item.model_dump(mode="json", exclude_none=True) for item in graph.plan[0].deliverables] == [
+        *(preview, report, {"kind": "link"})
+    ]
+    for owed, wrong in (
+        ({"kind": "file", "path": "../a.md"}, "plan.0.deliverables.0.path: a path is relative"),
+        ({"kind": "link", "path": "a.md"}, "node 'page' owes a link with the path 'a.md'"),
+        ({"kind": "preview", "path": "app.js"}, "node 'page' owes a preview that opens with 'app.js'"),
+    ):
+        graph, errors = drafted(owed)
+        assert (graph, len(errors)) == (None, 1)
+        assert errors[0].startswith(wrong)
+
+
+def test_what_calls_no_model_owes_nothing() -> None:
+    plan = PlanGraph.model_validate([{"id": "a", "title": "a", "kind": "noop", "deliverables": ["report.md"]}])
+    assert rules.violations(plan) == ["node 'a' is a noop, which delivers nothing; leave its `deliverables` out"]
+
+
 # facts
 
 

@@ -19,6 +19,7 @@ from chassis.testing.fake_behaviour import Behaviour
 from chassis.testing.fake_openai import FakeOpenAI
 from contracts import planner
 from contracts.errors import Code, RetryLater
+from contracts.plan import ArtifactKind
 from contracts.planner import PlanDrafted, PlanStatus, Task, TaskStatus
 from tests.planner.conftest import World
 from tests.planner.test_tasks import refusal
@@ -52,6 +53,8 @@ async def test_the_offline_supervisor_gives_a_rich_plan(live: World) -> None:
     assert len(drafted.graph.plan) >= 3
     assert len(drafted.graph.edges) >= 2
     assert all(n.suggested_agent_role and n.acceptance and n.risks and n.assumptions for n in drafted.graph.plan)
+    owed = {n.id: [item.kind for item in n.deliverables] for n in drafted.graph.plan if n.deliverables}
+    assert owed == {"synthesis": [ArtifactKind.PREVIEW]}
     assert (await live.now(task)).status is TaskStatus.READY
 
 

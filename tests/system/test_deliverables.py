@@ -15,6 +15,7 @@ import pytest
 from chassis.testing.eventually import eventually
 from tests.system.api import Api, Json
 from tests.system.defaults import API_KEY
+from tests.system.test_reviews import held
 from tests.system.typed import COMMAND, said_by
 from tests.system.world import World
 
@@ -63,6 +64,19 @@ async def test_what_a_run_s_agent_wrote_opens_and_is_listed_with_the_run(api: Ap
     of_node = await api.get(f"/nodes/{node['id']}/artifacts", name_contains="guide.md")
     output = await api.get(f"/nodes/{node['id']}")
     assert of_node["items"][0]["content"] == output["output"]
+
+
+@pytest.mark.system
+async def test_what_a_node_owes_is_looked_for_before_its_result_is_used(api: Api) -> None:
+    owes = {"id": "site", "title": "Make the site", "deliverables": ["preview", "notes.md"]}
+    done = await api.launch("Owed and delivered", [owes], gate="gate", llm_backend="demo", llm_model="demo-1")
+    await api.ended(done)
+    assert (await ready(api, run_id=done))["entry"] == "index.html"
+    lacking = await api.launch("Owed, and a model that writes nothing", [owes], gate="gate")
+    node = (await held(api, lacking, "site"))["site"]
+    assert node["verdict"]["effect"] == "hold"
+    said = (await api.get("/feedbacks", node_id=node["id"]))["items"]
+    assert said[0]["evaluation"]["failed_criteria"] == ["deliverable preview", "deliverable notes.md"]
 
 
 @pytest.mark.system

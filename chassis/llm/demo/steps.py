@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chassis.llm.demo.reading import LABEL, Brief
@@ -22,6 +22,7 @@ class Step:
     role: tuple[str, str]
     acceptance: tuple[tuple[str, str], ...]
     risk: tuple[str, str]
+    deliverables: tuple[str, ...] = ()  # by their kinds
 
 
 RESEARCH = Step(
@@ -95,6 +96,7 @@ SYNTHESIS = Step(
         ("The conclusion answers the question asked", "La conclusion répond à la question posée"),
     ),
     ("Findings of the review are lost", "Des remarques de la relecture se perdent"),
+    ("preview",),
 )
 
 
@@ -120,7 +122,7 @@ def plan(brief: Brief) -> list[Step]:
 
 def _linked(step: Step, present: set[str]) -> Step:
     deps = tuple(dep if dep in present else "research" for dep in step.deps if dep in present or dep == "outline")
-    return Step(step.id, deps, step.title, step.role, step.acceptance, step.risk)
+    return replace(step, deps=deps)
 
 
 def _field(schema: Schema) -> str | None:
@@ -164,6 +166,7 @@ def _content(step: Step, brief: Brief) -> dict[str, Any]:
         "acceptance": [brief.say(*criterion) for criterion in step.acceptance],
         "risks": [brief.say(*step.risk)],
         "assumptions": [brief.say(*assumption)],
+        "deliverables": [{"kind": kind} for kind in step.deliverables],
         "notes": LABEL,
     }
 
@@ -174,6 +177,11 @@ def _citing(step: Step, brief: Brief) -> str:
 
 
 def _fitting(schema: Schema, value: Any) -> Any:
-    """A list as text where the schema wants text."""
+    """A list as text where the schema wants text; what is owed by its kind alone where that is to be a text."""
+    if not isinstance(value, list):
+        return value
     kinds = {schema.get("type"), *(option.get("type") for option in schema.get("anyOf", ()))}
-    return "; ".join(value) if isinstance(value, list) and "array" not in kinds and "string" in kinds else value
+    as_text = "array" not in kinds and "string" in kinds
+    if as_text or schema.get("items", {}).get("type") == "string":
+        value = [part["kind"] if isinstance(part, dict) else part for part in value]
+    return "; ".join(value) if as_text else value

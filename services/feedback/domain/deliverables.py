@@ -65,7 +65,8 @@ def named(item: Deliverable) -> str:
 def lacking(items: Sequence[Deliverable], key: str, delivered: Delivered) -> Iterator[tuple[Deliverable, str | None]]:
     """Each with what is wrong with it, None when nothing is. The result itself is a document, `<key>.md` or the like."""
     for item in items:
-        yield item, _lack_of_file(item, key, delivered) if item.path is not None else _lack(item, delivered)
+        is_file = item.path is not None and item.kind is not ArtifactKind.PREVIEW
+        yield item, _lack_of_file(item, key, delivered) if is_file else _lack(item, delivered)
 
 
 def _lack_of_file(item: Deliverable, key: str, delivered: Delivered) -> str | None:
@@ -88,6 +89,8 @@ def _lack(item: Deliverable, delivered: Delivered) -> str | None:
     if kind is ArtifactKind.PREVIEW:
         if delivered.preview is None:
             return f"no preview was delivered; {HOW[kind]}"
+        if item.path not in (None, delivered.preview):
+            return f"the preview opens with {delivered.preview}; call publish_preview with {item.path}"
         return f"the preview cannot be published: {delivered.preview_flaw}" if delivered.preview_flaw else None
     if kind is ArtifactKind.LINK:
         return None if delivered.links else f"no link was delivered; {HOW[kind]}"

@@ -24,6 +24,8 @@ Rules for the plan:
 - the last step brings the results together into what the task asks for
 - every step has instructions an agent can follow without seeing this conversation, the role of the agent that suits it,
   acceptance criteria that can be checked in its result, its risks, and what it takes for granted
+- a step's answer is kept as a document by itself; only what it must hand over beside that is named in `deliverables`, and
+  it is refused without it: a file by its path, or a `preview` when the task asks for something that opens in a browser
 - write in the language of the task
 """
 REPAIR_SHOWS = 20_000  # characters of the answer that is to be repaired

@@ -70,6 +70,7 @@ DEMO = completed(
                 "instructions": "Who does what on which day of the launch week, what could go wrong and what we do "
                 "then, and whether each goal of the brief is covered.",
                 "acceptance": ["a day-by-day table", "every goal of the brief is addressed"],
+                "deliverables": ["preview"],
                 "risks": ["mail reputation is new: send in three batches"],
             },
         ]

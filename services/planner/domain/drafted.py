@@ -10,11 +10,22 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from contracts.plan import Lines, PlanGraph
+from contracts.plan import ArtifactKind, Lines, PlanGraph
 from services.planner.domain.graph import completed, violations
 
 NOT_A_KEY = re.compile(r"[^A-Za-z0-9_.-]+")
+NO_PATH = "a path is relative, without `..`, hidden names or spaces at its ends, like `assets/app.js`"
 MAX_ANSWER = 200_000  # characters of an unusable answer that are kept
+
+
+class DraftedDeliverable(BaseModel):
+    """Something that is handed over beside the step's answer."""
+
+    kind: ArtifactKind = Field(description="`preview` is a website that opens; `document`, `image`, `file` are files")
+    path: str | None = Field(
+        default=None,
+        description="of the file, like `report.md`; of a preview the page that opens first; none of a link",
+    )
 
 
 class DraftedNode(BaseModel):
@@ -28,6 +39,9 @@ class DraftedNode(BaseModel):
     acceptance: Lines = Field(default_factory=list, description="criteria by which the result can be checked")
     risks: Lines = Field(default_factory=list, description="what could go wrong")
     assumptions: Lines = Field(default_factory=list, description="what is taken for granted")
+    deliverables: list[DraftedDeliverable] = Field(
+        default_factory=list, description="what the step hands over beside its answer; nothing for most steps"
+    )
     notes: str | None = None
 
 
@@ -87,4 +101,5 @@ def key(text: str) -> str:
 
 def _problem(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
-    return f"{place or 'plan'}: {problem['msg']}"
+    is_path = problem["type"] == "string_pattern_mismatch" and problem["loc"][-1] == "path"
+    return f"{place or 'plan'}: {NO_PATH if is_path else problem['msg']}"

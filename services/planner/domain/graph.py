@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
 from contracts.errors import Code, Rejection
-from contracts.plan import MAX_NODES, Edge, PlanGraph
+from contracts.plan import MAX_NODES, ArtifactKind, Deliverable, Edge, NodeKind, PlanGraph
 
 Deps = Mapping[str, Sequence[str]]
 
 SHOWN_IN_A_CYCLE = 20
 SHOWN_VIOLATIONS = 1000  # an answer has a limit; no plan of a legal size comes near it
+PAGE = re.compile(r"\.html?$", re.IGNORECASE)
 
 
 def completed(graph: PlanGraph) -> PlanGraph:
@@ -38,6 +40,7 @@ def violations(graph: PlanGraph) -> list[str]:
         *(f"node {key!r} depends on itself" for key in dict.fromkeys(n.id for n in whole.plan if n.id in n.deps)),
         *_unknown_deps(graph, known),
         *_unknown_ends(graph, known),
+        *_undeliverable(graph),
         *(f"the dependencies form a cycle: {_named(circle)}" for circle in _circles(deps)),
     ]
 
@@ -87,6 +90,24 @@ def _unknown_ends(graph: PlanGraph, known: set[str]) -> Iterator[str]:
         for end in dict.fromkeys((edge.source, edge.target)):
             if end not in known:
                 yield f"edge {edge.source!r} → {edge.target!r}: {end!r} is not in the plan"
+
+
+def _undeliverable(graph: PlanGraph) -> Iterator[str]:
+    """What a node would owe in vain: no work of its agent could be accepted."""
+    for node in graph.plan:
+        if node.deliverables and node.kind is NodeKind.NOOP:
+            yield f"node {node.id!r} is a noop, which delivers nothing; leave its `deliverables` out"
+        yield from (f"node {node.id!r} owes {flaw}" for item in node.deliverables if (flaw := _flaw(item)))
+
+
+def _flaw(item: Deliverable) -> str | None:
+    if item.path is None:
+        return None
+    if item.kind is ArtifactKind.LINK:
+        return f"a link with the path {item.path!r}; a link has an address, and no path"
+    if item.kind is ArtifactKind.PREVIEW and not PAGE.search(item.path):
+        return f"a preview that opens with {item.path!r}; name a page that ends with .html"
+    return None
 
 
 def _deps(graph: PlanGraph, known: set[str]) -> dict[str, list[str]]:
