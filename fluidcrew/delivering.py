@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from fluidcrew.render.screen import console, is_live
 LOOK_EVERY = 0.2
 PATIENCE = 180.0  # seconds for a publication
 ZIP = "application/zip"
+VERSION = re.compile(r"v?(latest|approved|[1-9][0-9]{0,8})")
 Found = Mapping[str, Any]
 
 
@@ -40,7 +42,7 @@ async def publish(source: Path, task: str, *, entry: str | None, waiting: bool, 
             left_out = archive.left_out
         preview = await published(api, sent["id"]) if waiting else sent
     if as_json:
-        return _print_json(preview)
+        return print_json(preview)
     screen = console()
     if left_out:
         named = words.one_line(", ".join(left_out), 120)
@@ -81,6 +83,15 @@ async def site_of(api: Gateway, wanted: str, *, last: bool = False) -> str:
     return f"/tasks/{thing.found.get('task_id') or thing.id}/previews"
 
 
+async def version_meant(api: Gateway, task: str, which: str, *, last: bool) -> tuple[Found, str]:
+    """And the word for it: `v3` is `3`, and with --last the one word given is the version. Raises Halt."""
+    if last and task and which == "latest":
+        task, which = "", task
+    if (named := VERSION.fullmatch(which)) is None:
+        raise Halt(Exit.USAGE, f"there is no version {which!r}: give latest, approved, or a number like 3")
+    return await api.get(f"{await site_of(api, task, last=last)}/{named[1]}"), named[1]
+
+
 async def list_artifacts(
     wanted: str, *, last: bool, kind: str | None, everything: bool, limit: int, as_json: bool
 ) -> int:
@@ -90,35 +101,59 @@ async def list_artifacts(
         place = (await meant(api, wanted, last=last)).path if wanted or last else ""
         found = await api.get(f"{place}/artifacts", **query)
     if as_json:
-        return _print_json(found)
+        return print_json(found)
     screen = console()
     if not found["items"]:
         screen.say(Text("nothing was delivered there yet", style="bright_black"))
         return Exit.OK
     screen.print(artifacts_table(found["items"]))
+    _say_how_many(found)
+    return Exit.OK
+
+
+def _say_how_many(found: Found) -> None:
     if found["total"] > len(found["items"]):
-        screen.say(Text(f"{len(found['items'])} of {found['total']:,}; more with --limit", style="bright_black"))
-    return Exit.OK
+        text = f"{len(found['items'])} of {found['total']:,}; more with --limit"
+        console().say(Text(text, style="bright_black"))
 
 
-async def list_previews(task: str, *, last: bool, as_json: bool) -> int:
+async def list_previews(task: str, *, last: bool, limit: int, as_json: bool) -> int:
+    """Of a task or run; of the company without a name."""
+    titles = None
     async with Gateway.of(os.environ) as api:
-        found = await api.get(await site_of(api, task, last=last), limit=200)
+        of_one = bool(task or last)
+        found = await api.get(await site_of(api, task, last=last) if of_one else "/previews", limit=limit)
+        if not (of_one or as_json):
+            titles = await _titles(api, found["items"])
     if as_json:
-        return _print_json(found)
+        return print_json(found)
     screen = console()
-    if found["items"]:
-        screen.print(previews_table(found["items"]))
-    else:
-        screen.say(Text("nothing was published there yet: `fluidcrew publish FOLDER --task …`", style="bright_black"))
+    if not found["items"]:
+        where = "there " if of_one else ""
+        text = f"nothing was published {where}yet: `fluidcrew publish FOLDER --task …`"
+        screen.say(Text(text, style="bright_black"))
+        return Exit.OK
+    screen.print(previews_table(found["items"], titles))
+    _say_how_many(found)
     return Exit.OK
+
+
+async def _titles(api: Gateway, previews: Sequence[Found]) -> Mapping[str, str]:
+    """Of the tasks and runs whose sites they are, by id."""
+    ids = list(dict.fromkeys(str(each["task_id"]) for each in previews))
+    things = await asyncio.gather(*(_site_s(api, id) for id in ids))
+    return {id: str(thing["title"]) for id, thing in zip(ids, things, strict=True) if thing is not None}
+
+
+async def _site_s(api: Gateway, id: str) -> Found | None:
+    return await api.find(f"/tasks/{id}") or await api.find(f"/runs/{id}")
 
 
 async def open_preview(task: str, which: str, *, last: bool, printing: bool, as_json: bool) -> int:
     async with Gateway.of(os.environ) as api:
-        preview = await api.get(f"{await site_of(api, task, last=last)}/{_which(which)}")
+        preview, which = await version_meant(api, task, which, last=last)
     if as_json:
-        return _print_json(preview)
+        return print_json(preview)
     if preview["url"] is None:
         raise Halt(Exit.REFUSED, f"version {preview['version']} is {preview['state']}: {preview['error'] or 'wait'}")
     url = str(preview["latest_url"] if which == "latest" else preview["url"])
@@ -129,7 +164,7 @@ async def open_preview(task: str, which: str, *, last: bool, printing: bool, as_
 
 async def pin(task: str, which: str, *, last: bool, as_json: bool) -> int:
     async with Gateway.of(os.environ) as api:
-        preview = await api.get(f"{await site_of(api, task, last=last)}/{_which(which)}")
+        preview, _ = await version_meant(api, task, which, last=last)
         pinned = await api.post(f"/previews/{preview['id']}/pin")
     return _said(pinned, as_json=as_json)
 
@@ -149,7 +184,7 @@ async def compare(task: str, before: int | None, after: int | None, *, last: boo
         before = before or await _before(api, place, after)
         changes = await api.get(f"{place}/compare", **{"from": before, "to": after})
     if as_json:
-        return _print_json(changes)
+        return print_json(changes)
     for line in changes_lines(changes):
         console().print(line, soft_wrap=True)
     return Exit.OK
@@ -164,34 +199,12 @@ async def _before(api: Gateway, place: str, version: int) -> int:
     return found
 
 
-async def share(task: str, which: str, days: float, *, last: bool, as_json: bool) -> int:
-    async with Gateway.of(os.environ) as api:
-        preview = await api.get(f"{await site_of(api, task, last=last)}/{_which(which)}")
-        shared = await api.post(f"/previews/{preview['id']}/shares", {"expires_in_days": days})
-    if as_json:
-        return _print_json(shared)
-    screen = console()
-    screen.print(Text(str(shared["url"])), soft_wrap=True)
-    until = f"version {preview['version']} for whoever has this link, until {shared['expires_at'][:16]} UTC"
-    screen.say(Text(f"{until}; end it with `fluidcrew previews unshare {shared['id']}`", style="bright_black"))
-    return Exit.OK
-
-
-async def unshare(share_id: str, *, as_json: bool) -> int:
-    async with Gateway.of(os.environ) as api:
-        revoked = await api.delete(f"/shares/{share_id}")
-    if as_json:
-        return _print_json(revoked)
-    console().say(f"share {words.short_id(share_id)}: its link leads nowhere any more")
-    return Exit.OK
-
-
 async def sweep(task: str, *, dry_run: bool, as_json: bool) -> int:
     async with Gateway.of(os.environ) as api:
         task_id = (await meant(api, task)).task_id if task else None
         report = await api.post("/deliverables/sweep", {"dry_run": dry_run, "task_id": task_id})
     if as_json:
-        return _print_json(report)
+        return print_json(report)
     screen = console()
     if report["items"]:
         screen.print(removals_table(report["items"]))
@@ -201,18 +214,13 @@ async def sweep(task: str, *, dry_run: bool, as_json: bool) -> int:
     return Exit.OK
 
 
-def _which(given: str) -> str:
-    """`v3` is `3`."""
-    return given.removeprefix("v")
-
-
 def _said(preview: Found, *, as_json: bool) -> int:
     if as_json:
-        return _print_json(preview)
+        return print_json(preview)
     console().say(preview_line(preview))
     return Exit.OK
 
 
-def _print_json(answer: Any) -> int:
+def print_json(answer: Any) -> int:
     print(json_text(answer, indent=2))
     return Exit.OK

@@ -36,6 +36,7 @@ class Packed:
 def packed(source: Path) -> Iterator[Packed]:
     """A ZIP as it is; a folder as one that is gone afterwards. Raises Halt."""
     if source.is_file():
+        _refuse_what_is_no_zip(source)
         yield _checked(Packed(source, source.name, None))
         return
     if not source.is_dir():
@@ -43,6 +44,14 @@ def packed(source: Path) -> Iterator[Packed]:
     with tempfile.TemporaryDirectory(prefix="fluidcrew-publish-") as scratch:
         name = f"{source.resolve().name or 'site'}.zip"
         yield _checked(_packed(source, Path(scratch) / "site.zip", name))
+
+
+def _refuse_what_is_no_zip(file: Path) -> None:
+    """By how it begins; the rest shows when it is unpacked."""
+    with file.open("rb") as opened:
+        if opened.read(2) != b"PK":
+            advice = "put it into a folder and publish that, with --entry if it is not named index.html"
+            raise Halt(Exit.USAGE, f"{file} is no ZIP archive: {advice}")
 
 
 def _packed(folder: Path, into: Path, name: str) -> Packed:

@@ -12,7 +12,7 @@ import typer
 from fluidcrew.commands.company import of_a_company
 
 group = typer.Typer(
-    no_args_is_help=True, help="The versions of a task's site: ls, pin, unpin, compare, share, unshare."
+    no_args_is_help=True, help="The versions of a task's site: ls, pin, unpin, compare, share, shares, unshare."
 )
 EXAMPLES = """\b
 Examples:
@@ -33,6 +33,7 @@ Task = Annotated[str, typer.Argument(metavar="TASK", show_default=False, help="I
 Version = Annotated[str, typer.Argument(metavar="[VERSION]", help="latest, approved, or a number.")]
 Number = Annotated[int | None, typer.Argument(metavar="[VERSION]", min=1, show_default=False)]
 Last = Annotated[bool, typer.Option("--last", "-l", help="That of the latest run.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many, the newest first.")]
 Json = Annotated[bool, typer.Option("--json", help="The API's own JSON.")]
 
 
@@ -56,7 +57,7 @@ def artifacts(
     last: Last = False,
     kind: Annotated[KindChoice | None, typer.Option(help="Only these.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also versions that newer ones have followed.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many, the newest first.")] = 50,
+    limit: Limit = 50,
     json: Json = False,
 ) -> int:
     """List what was delivered: of a run, a task, or the whole company."""
@@ -93,11 +94,21 @@ def sweep(
 
 @group.command("ls")
 @of_a_company
-def list_previews(task: Task = "", last: Last = False, json: Json = False) -> int:
-    """List versions with state, size and address."""
+def list_previews(
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="[TASK]", show_default=False, help="Id of a task or run, or how it begins; all otherwise."
+        ),
+    ] = "",
+    last: Last = False,
+    limit: Limit = 50,
+    json: Json = False,
+) -> int:
+    """List versions of a task, or of the whole company: state, size, address."""
     from fluidcrew import delivering
 
-    return asyncio.run(delivering.list_previews(task, last=last, as_json=json))
+    return asyncio.run(delivering.list_previews(task, last=last, limit=limit, as_json=json))
 
 
 @group.command("pin")
@@ -139,9 +150,18 @@ def share(
     json: Json = False,
 ) -> int:
     """Make a link that opens a version for whoever has it. It is shown once."""
-    from fluidcrew import delivering
+    from fluidcrew import sharing
 
-    return asyncio.run(delivering.share(task, version, days, last=last, as_json=json))
+    return asyncio.run(sharing.share(task, version, days, last=last, as_json=json))
+
+
+@group.command("shares")
+@of_a_company
+def shares(task: Task = "", last: Last = False, json: Json = False) -> int:
+    """List a site's links that are open, with the ids by which they are ended."""
+    from fluidcrew import sharing
+
+    return asyncio.run(sharing.shares(task, last=last, as_json=json))
 
 
 @group.command("unshare")
@@ -150,6 +170,6 @@ def unshare(
     share_id: Annotated[str, typer.Argument(metavar="SHARE", show_default=False, help="Its id.")], json: Json = False
 ) -> int:
     """Revoke a shared link."""
-    from fluidcrew import delivering
+    from fluidcrew import sharing
 
-    return asyncio.run(delivering.unshare(share_id, as_json=json))
+    return asyncio.run(sharing.unshare(share_id, as_json=json))

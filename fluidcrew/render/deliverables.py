@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from rich.table import Table
 from rich.text import Text
@@ -29,16 +30,19 @@ def artifacts_table(artifacts: Iterable[Found]) -> Table:
         by = words.one_line(str(each["node_key"] or words.person(each["made_by"] or "")), 30)
         made = words.day_and_clock(moment(each["created_at"]))
         version = f"v{each['version']}"
-        name = words.one_line(str(each["name"]), 80)
+        name = words.one_line(str(each["path"] or each["name"]), 80)
+        if each["kind"] == "link":
+            name = f"{name}: {words.one_line(str(each['url']), 120)}"
         table.add_row(
             name, str(each["kind"]), version, size, by, made, Text(words.short_id(each["id"]), "bright_black")
         )
     return table
 
 
-def previews_table(previews: Iterable[Found]) -> Table:
+def previews_table(previews: Iterable[Found], titles: Mapping[str, str] | None = None) -> Table:
+    """`titles` of the tasks, when they are several tasks'."""
     table = _table()
-    for name in ("version", "state", "is"):
+    for name in (*(() if titles is None else ("task",)), "version", "state", "is"):
         table.add_column(name, no_wrap=True)
     for name in ("files", "size"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -50,9 +54,20 @@ def previews_table(previews: Iterable[Found]) -> Table:
         files = "" if each["files"] is None else f"{each['files']:,}"
         size = "" if each["size"] is None else words.size(each["size"])
         made = words.day_and_clock(moment(each["created_at"]))
-        where = words.one_line(str(each["url"] or each["error"] or ""), 400)
-        table.add_row(f"v{each['version']}", state, marks, files, size, made, where)
+        where = words.one_line(_root(each["url"]) or str(each["error"] or ""), 400)
+        of = [] if titles is None else [_named(str(each["task_id"]), titles)]
+        table.add_row(*of, f"v{each['version']}", state, marks, files, size, made, where)
     return table
+
+
+def _root(url: str | None) -> str:
+    """The short address of a site: it has a host of its own."""
+    parts = urlsplit(url or "")
+    return f"{parts.scheme}://{parts.netloc}/" if parts.netloc else ""
+
+
+def _named(task_id: str, titles: Mapping[str, str]) -> Text:
+    return Text.assemble((words.short_id(task_id), "bright_black"), f" {words.one_line(titles.get(task_id, ''), 30)}")
 
 
 def preview_line(preview: Found) -> Text:
@@ -98,6 +113,16 @@ def removals_table(removals: Iterable[Found]) -> Table:
         version = "" if each["version"] is None else f"v{each['version']}"
         what = f"{each['what']} {words.short_id(each['id'])}"
         table.add_row(what, words.short_id(each["task_id"] or ""), version, size, words.one_line(str(each["why"]), 200))
+    return table
+
+
+def shares_table(shares: Iterable[Found]) -> Table:
+    table = _table()
+    for name in ("version", "by", "until", "id"):
+        table.add_column(name, no_wrap=True)
+    for each in shares:
+        by, until = words.person(each["made_by"] or ""), words.day_and_clock(moment(each["expires_at"]))
+        table.add_row(f"v{each['version']}", words.one_line(by, 30), until, str(each["id"]))
     return table
 
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from fluidcrew import delivering, demo_site
+from fluidcrew import delivering, demo_site, sharing
 from fluidcrew.exits import Halt
 from fluidcrew.packing import packed
 from fluidcrew.progress import RunView
@@ -103,7 +103,7 @@ async def test_a_task_s_site_is_listed_opened_pinned_compared_and_shared(
     share = {"id": "s1", "url": "http://share-x.localhost/", "expires_at": "2025-03-08T12:00:00Z"}
     api.on(f"POST /previews/{PREVIEW}/shares", (201, share))
 
-    await delivering.list_previews(TASK, last=False, as_json=False)
+    await delivering.list_previews(TASK, last=False, limit=50, as_json=False)
     _, second, first = capsys.readouterr().out.splitlines()
     assert second.split()[:6] == ["v2", "ready", "latest", "3", "2.0", "KiB"]
     assert ("approved" in first, "http://abc--v1.localhost/" in first) == (True, True)
@@ -119,14 +119,60 @@ async def test_a_task_s_site_is_listed_opened_pinned_compared_and_shared(
         "  ~ i.html  10 B → 2.0 KiB",
     ]
     assert parse_qs(urlsplit(api.requests(f"{place}/compare")[0].path).query) == {"from": ["1"], "to": ["2"]}
-    await delivering.share(TASK, "latest", 7, last=False, as_json=False)
+    await sharing.share(TASK, "latest", 7, last=False, as_json=False)
     assert capsys.readouterr().out.startswith("http://share-x.localhost/\n")
+
+
+async def test_open_links_are_listed_with_what_ends_them(api: FakeGateway, cli: Cli) -> None:
+    environ = {"FLUIDCREW_URL": api.url, "API_KEY": KEY, "COLUMNS": "120"}
+    place = f"/tasks/{TASK}/previews"
+    api.on(f"GET {place}", (200, {"items": [a_preview()], "total": 1}))
+    assert (await cli("previews", "shares", TASK, **environ)).out.startswith("no version is shared")
+    api.on(f"GET {place}", (200, {"items": [a_preview(shared=True)], "total": 1}))
+    link = {"id": "open", "made_by": "ada", "expires_at": "2025-03-08T12:00:00Z", "revoked_at": None}
+    ended = link | {"id": "ended", "revoked_at": "2025-03-02T12:00:00Z"}
+    api.on(f"GET /previews/{PREVIEW}/shares", (200, {"items": [link, ended], "total": 2}))
+    _, line = (await cli("previews", "shares", TASK, **environ)).out.splitlines()
+    assert [*line.split()[:2], line.split()[-1]] == ["v2", "ada", "open"]
+
+
+async def test_a_version_that_cannot_be_meant_is_refused_with_those_that_can(
+    api: FakeGateway, cli: Cli, tmp_path: Path
+) -> None:
+    environ = {"FLUIDCREW_URL": api.url, "API_KEY": KEY}
+    done = await cli("open", TASK, "newest", **environ)
+    assert (done.code, "there is no version 'newest': give latest, approved, or a number" in done.err) == (2, True)
+    run = finished_run() | {"task_id": TASK}
+    api.on("GET /runs", (200, {"items": [run], "total": 1}))
+    api.on(f"GET /tasks/{TASK}/previews/3", (200, a_preview(version=3)))
+    assert (await cli("open", "--last", "v3", "--print", **environ)).out == a_preview()["url"] + "\n"
+    (tmp_path / "page.html").write_text("<p>")
+    done = await cli("publish", "page.html", "--task", TASK, **environ)
+    assert (done.code, "page.html is no ZIP archive: put it into a folder" in done.err) == (2, True)
+
+
+async def test_without_a_name_all_sites_of_the_company_are_listed_with_their_tasks(api: FakeGateway, cli: Cli) -> None:
+    of_a_run = a_preview(task_id=RUN_ID, id="p2", version=1, state="failed", url=None, error="no page", files=None)
+    api.on("GET /previews", (200, {"items": [a_preview(), of_a_run], "total": 7}))
+    api.on(f"GET /runs/{RUN_ID}", (200, finished_run()))
+    environ = {"FLUIDCREW_URL": api.url, "API_KEY": KEY, "COLUMNS": "160"}
+    done = await cli("previews", "ls", "--limit", "2", **environ)
+    assert (done.code, done.err) == (0, "")
+    _, first, second, more = done.out.splitlines()
+    assert [first.split()[0], *first.split()[1:5]] == [TASK[:8], "A", "site", "v2", "ready"]
+    assert second.startswith(f"{RUN_ID[:8]} A study")
+    assert second.rstrip().endswith("no page")
+    assert more == "2 of 7; more with --limit"
+    assert parse_qs(urlsplit(api.requests("/previews")[0].path).query) == {"limit": ["2"]}
+    api.on("GET /previews", (200, {"items": [], "total": 0}))
+    assert (await cli("previews", "ls", **environ)).out.startswith("nothing was published yet: `fluidcrew publish")
 
 
 async def test_artifacts_are_listed_and_a_sweep_says_what_goes(
     api: FakeGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
     artifact = {"name": "tides.md", "kind": "document", "version": 3, "size": 120, "node_key": "guide", "made_by": None}
+    artifact |= {"path": None, "url": None}
     items = [artifact | {"created_at": "2025-03-01T12:00:00Z", "id": "abcdef1234"}]
     api.on(f"GET /tasks/{TASK}/artifacts", (200, {"items": items, "total": 9}))
     await delivering.list_artifacts(TASK, last=False, kind=None, everything=False, limit=1, as_json=False)
