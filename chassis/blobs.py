@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from io import SEEK_END
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +32,18 @@ PAGE = 1000  # keys per list
 PART = 5 * 2**20  # bytes of a file that are in memory at once; S3 takes no smaller parts
 CONNECTIONS = 64  # at once: many uploads must not keep one read waiting
 CHUNK = 2**18  # bytes of a body that are read at once
+NO_UPLOADS = frozenset({"NoSuchUpload", "NotImplemented", "MethodNotAllowed"})  # what stores say instead of "none"
+SILENCE = 10  # seconds without a byte until a call is given up
+SECOND = 1.0  # the store's clock counts no less
+PIECE = 2**19  # bytes that are fetched at once for who may be slow to take them
+
+
+@cache
+def session(region: str | None) -> Any:
+    """One for all clients of a process: each would read S3's description from disk again."""
+    import aioboto3  # a second of start-up that most processes never need
+
+    return aioboto3.Session(region_name=region)
 
 
 class Blobs:
@@ -44,7 +58,6 @@ class Blobs:
     async def _open(self) -> Any:
         async with self._opening:
             if self._client is None:
-                import aioboto3  # a second of start-up that most processes never need
                 from botocore.config import Config
 
                 settings = self._settings
@@ -54,18 +67,17 @@ class Blobs:
                     response_checksum_validation="when_required",
                     max_pool_connections=CONNECTIONS,
                     connect_timeout=5,
-                    read_timeout=30,
-                    retries={"max_attempts": 3, "mode": "standard"},
+                    read_timeout=SILENCE,
+                    retries={"total_max_attempts": 2, "mode": "standard"},  # who asks waits, and asks again by itself
                 )
-                session = aioboto3.Session(region_name=settings.s3_region)
                 self._client = await self._stack.enter_async_context(
-                    session.client(
+                    session(settings.s3_region).client(
                         "s3",
                         endpoint_url=settings.s3_endpoint_url,
                         aws_access_key_id=_plain(settings.s3_access_key_id),
                         aws_secret_access_key=_plain(settings.s3_secret_access_key),
                         aws_session_token=_plain(settings.s3_session_token),
-                        verify=str(settings.s3_ca_bundle) if settings.s3_ca_bundle else None,
+                        verify=_authorities(settings),
                         config=config,
                     )
                 )
@@ -117,9 +129,9 @@ class Blobs:
                 parts.append({"PartNumber": number, "ETag": done["ETag"]})
                 del data  # before the next is read
             await self._calling(client.complete_multipart_upload(**place, MultipartUpload={"Parts": parts}))
-        except BaseException:
-            with suppress(Exception):  # what it leaves there the store's own rules remove
-                await asyncio.shield(client.abort_multipart_upload(**place))
+        except (Exception, asyncio.CancelledError):
+            with suppress(RetryLater, Rejection):  # what it leaves there is abandoned later
+                await asyncio.shield(self._calling(client.abort_multipart_upload(**place)))
             raise
 
     async def get(self, ref: BlobRef) -> bytes:
@@ -153,22 +165,40 @@ class Blobs:
             while data := await self._calling(body.read(CHUNK)):
                 yield data
 
-    async def _read(self, key: str) -> bytes:
+    async def pieces(self, key: str, first: int, last: int) -> AsyncIterator[bytes]:
+        """The same for who may be slow: while nobody asks for the next piece, no connection to the store is held."""
+        for begin in range(first, last + 1, PIECE):
+            end = min(begin + PIECE - 1, last)
+            data: bytes = await self._calling(self._read(key, Range=f"bytes={begin}-{end}"))
+            yield data
+
+    async def _read(self, key: str, **which: str) -> bytes:
         """Headers and body: the store may be lost between them."""
         client = await self._open()
-        answer = await client.get_object(Bucket=self._settings.s3_bucket, Key=key)
+        answer = await client.get_object(Bucket=self._settings.s3_bucket, Key=key, **which)
         async with answer["Body"] as body:
             data: bytes = await body.read()
         return data
 
-    async def delete(self, key: str, *, unless_younger_than: float) -> None:
-        """By the store's own clock, in seconds: bytes that were stored anew lately belong to somebody, and stay."""
+    async def holds(self, ref: BlobRef) -> bool:
+        """Whether something of this size is there."""
         client = await self._open()
+        try:
+            head = await self._calling(client.head_object(Bucket=self._settings.s3_bucket, Key=ref.key))
+        except Rejection:
+            return False
+        return bool(head["ContentLength"] == ref.size)
+
+    async def delete(self, key: str, *, unless_younger_than: float) -> None:
+        """By the store's own clock, in seconds: bytes that were stored anew lately belong to somebody, and stay. So do those
+        that were stored since this was called, however long it took."""
+        client, called = await self._open(), time.monotonic()
         try:
             head = await self._calling(client.head_object(Bucket=self._settings.s3_bucket, Key=key))
         except Rejection:
             return  # it is gone
-        if (_store_time(head) - head["LastModified"]).total_seconds() >= unless_younger_than:
+        age = (_store_time(head) - head["LastModified"]).total_seconds()
+        if age - (time.monotonic() - called) >= unless_younger_than - SECOND:
             await self._calling(client.delete_object(Bucket=self._settings.s3_bucket, Key=key))
 
     async def older_than(self, seconds: float, prefix: str, most: int) -> list[str]:
@@ -191,6 +221,23 @@ class Blobs:
             if not (further := page.get("NextContinuationToken")):
                 break
             wanted["ContinuationToken"] = further
+
+    async def abandon(self, prefix: str, older_than: float) -> int:
+        """Ends uploads in parts below a prefix that began so many seconds ago: their senders died, and the parts stay."""
+        client = await self._open()
+        wanted: dict[str, Any] = {"Bucket": self._settings.s3_bucket, "Prefix": prefix}
+        ended, more = 0, True
+        while more and (page := await self._calling(_begun(client, wanted))):
+            now = _store_time(page)
+            for begun in page.get("Uploads", []):
+                if (now - begun["Initiated"]).total_seconds() >= older_than:
+                    place = {"Bucket": self._settings.s3_bucket, "Key": begun["Key"], "UploadId": begun["UploadId"]}
+                    with suppress(RetryLater):  # it has just ended, or it is for the next time
+                        await self._calling(client.abort_multipart_upload(**place))
+                        ended += 1
+            if more := bool(page.get("IsTruncated")):
+                wanted |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+        return ended
 
     async def _calling(self, call: Any) -> Any:
         from aiohttp import ClientError as TransportError  # what reads a body raises, before botocore sees it
@@ -217,6 +264,23 @@ class Blobs:
 
 def _plain(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
+
+
+def _authorities(settings: ServiceSettings) -> str | bool | None:
+    """None: all that the machine knows, which takes 16 ms to read; a plain address has nothing to be verified."""
+    if settings.s3_ca_bundle:
+        return str(settings.s3_ca_bundle)
+    return False if (settings.s3_endpoint_url or "").startswith("http://") else None
+
+
+async def _begun(client: Any, wanted: dict[str, Any]) -> Any | None:
+    """Uploads in parts; None of a store that knows of none."""
+    try:
+        return await client.list_multipart_uploads(**wanted)
+    except client.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] not in NO_UPLOADS:
+            raise
+        return None
 
 
 def _sha256(path: Path) -> str:

@@ -201,6 +201,17 @@ async def test_a_part_of_an_object_is_read_without_the_rest(blobs: Blobs) -> Non
         assert max(map(len, read)) <= module.CHUNK
 
 
+async def test_who_stops_in_the_middle_of_an_object_holds_no_connection(blobs: Blobs) -> None:
+    data = LARGE[: 2 * module.PIECE + 1]
+    ref = await blobs.put(data, company="default", content_type=TYPE)
+    slow = [blobs.pieces(ref.key, 0, ref.size - 1) for _ in range(module.CONNECTIONS)]
+    begun = [await anext(pieces) for pieces in slow]
+    async with asyncio.timeout(5):
+        assert await blobs.get(ref) == data
+    assert begun[0] + b"".join([piece async for piece in slow[0]]) == data
+    assert [piece async for piece in blobs.pieces(ref.key, 7, 7)] == [data[7:8]]
+
+
 async def test_what_is_deleted_is_gone_and_what_is_young_stays(blobs: Blobs) -> None:
     ref = await blobs.put(b"some bytes", company="default", content_type=TYPE)
     await blobs.delete(ref.key, unless_younger_than=3600)
@@ -243,6 +254,20 @@ async def test_an_upload_that_breaks_off_leaves_no_object(
     assert await blobs.older_than(-1, "default/", 10) == []
     begun = await client.list_multipart_uploads(Bucket=settings.s3_bucket)
     assert begun.get("Uploads", []) == []
+
+
+async def test_uploads_whose_senders_died_are_ended(
+    blobs: Blobs, settings: ServiceSettings, request: pytest.FixtureRequest
+) -> None:
+    client, bucket = await blobs._open(), settings.s3_bucket
+    for key in ("default/one", "default/two", "other/three"):
+        await client.create_multipart_upload(Bucket=bucket, Key=key)
+    if request.node.callspec.params["settings"] == "embedded":  # with moto all of them began in 2010
+        assert await blobs.abandon("default/", 3600) == 0, "they may be under way"
+    assert await blobs.abandon("default/", -60) == 2
+    begun = await client.list_multipart_uploads(Bucket=bucket)
+    assert [each["Key"] for each in begun["Uploads"]] == ["other/three"]
+    assert await blobs.abandon("other/", -60) == 1
 
 
 async def test_an_object_store_that_is_away_is_a_matter_of_time() -> None:
