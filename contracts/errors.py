@@ -37,6 +37,7 @@ class Code(StrEnum):
     IN_FLIGHT = "in_flight"  # same key, still being answered
     METHOD_NOT_ALLOWED = "method_not_allowed"  # `details.allowed` names those the path has
     NOT_ACCEPTABLE = "not_acceptable"
+    REQUEST_TIMEOUT = "request_timeout"  # the body comes too slowly, or not at all
     TOO_LARGE = "too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     RATE_LIMITED = "rate_limited"

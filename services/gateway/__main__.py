@@ -11,7 +11,9 @@ from typing import NoReturn, cast
 import uvicorn
 import uvloop
 
-from chassis.service import collect_garbage_less_often, load
+from chassis import garbage
+from chassis.http_connection import Connection
+from chassis.service import load
 from chassis.settings import BadSettings
 from chassis.starting import NotThere
 from services.gateway.app import Api, create_app
@@ -31,7 +33,7 @@ class Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         async with self.app.router.lifespan_context(self.app):
-            collect_garbage_less_often()
+            garbage.spare_what_is_there()
             self.standing = True
             await super().serve(sockets)
 
@@ -45,6 +47,7 @@ def server_config(app: Api, settings: GatewaySettings) -> uvicorn.Config:
     """No access log: it would hold what the URL held."""
     return uvicorn.Config(
         app,
+        http=Connection,
         host=settings.host,
         port=settings.port,
         lifespan="off",

@@ -87,7 +87,7 @@ def _middleware(settings: GatewaySettings) -> list[Middleware]:
             rbac=settings.feature_rbac,
             open_paths=OPEN_PATHS,
         ),
-        Middleware(Bodies, limit=settings.body_limit),
+        Middleware(Bodies, limit=settings.body_limit, idle=settings.body_idle),
     ]
 
 

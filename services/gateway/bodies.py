@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any, NoReturn
@@ -14,6 +15,7 @@ from services.gateway.domain.roles import READING
 from services.gateway.problems import Malformed
 
 MAX_DEPTH = 32
+SLOWEST = 4096  # bytes per second of a body, beyond the patience that each may have
 #: a string (also one that never ends: searching on inside it would be quadratic), or a bracket
 TOKENS = re.compile(rb'"(?:\\.|[^"\\])*(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 #: these take files, which are read as they come (`uploads.py`); JSON goes the way of all JSON
@@ -22,15 +24,17 @@ JSON_TYPE = re.compile(r"^application/(?:[\w.+-]+\+)?json\s*(?:;|$)", re.IGNOREC
 
 
 class Bodies:
-    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+    def __init__(self, app: ASGIApp, *, limit: int, idle: float) -> None:
         self.app = app
         self._limit = limit
+        self._idle = idle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             refuse_nul(scope)
-            if scope["method"] not in READING and not is_file(scope):
-                receive = await self._checked(scope, receive)
+            if scope["method"] not in READING:
+                arriving = Arriving(receive, self._idle)
+                receive = arriving if is_file(scope) else await self._checked(scope, arriving)
         await self.app(scope, receive, send)
 
     async def _checked(self, scope: Scope, receive: Receive) -> Receive:
@@ -62,6 +66,38 @@ class Bodies:
 
     def _too_large(self) -> NoReturn:
         raise Rejection(Code.TOO_LARGE, f"the body is over the limit of {self._limit} bytes", limit=self._limit)
+
+
+class Arriving:
+    """A body as it comes, of any length, but neither with long pauses nor for ever: who sends it takes up a place."""
+
+    def __init__(self, receive: Receive, idle: float) -> None:
+        self._receive = receive
+        self._idle = idle
+        self._began: float | None = None
+        self._size = 0
+        self._is_whole = False
+
+    async def __call__(self) -> Message:
+        """Raises Rejection(request_timeout)."""
+        if self._is_whole:
+            return await self._receive()
+        now = asyncio.get_running_loop().time()
+        self._began = self._began or now
+        slowest = self._began + self._idle + self._size / SLOWEST
+        try:
+            async with asyncio.timeout_at(min(now + self._idle, slowest)):
+                message = await self._receive()
+        except TimeoutError:
+            raise self._too_slow(paused=slowest > now + self._idle) from None
+        self._size += len(message.get("body", b""))
+        self._is_whole = not message.get("more_body", False)
+        return message
+
+    def _too_slow(self, *, paused: bool) -> Rejection:
+        what = f"nothing came for {self._idle:g} s" if paused else f"it comes slower than {SLOWEST:,} bytes a second"
+        text = f"the body was given up after {self._size:,} bytes, for {what}; send it again, without pauses"
+        return Rejection(Code.REQUEST_TIMEOUT, text)
 
 
 def is_file(scope: Scope) -> bool:

@@ -52,16 +52,16 @@ async def file_of(blobs: Blobs, ref: BlobRef, name: str, content_type: str | Non
     headers["Content-Length"] = str(last - first + 1)
     if wanted is not None:
         headers["Content-Range"] = f"bytes {first}-{last}/{ref.size}"
-    frames = await _begun(blobs, ref, wanted)
+    frames = await _begun(blobs, ref, first, last)
     return StreamingResponse(frames, 200 if wanted is None else 206, headers=headers, media_type=content_type or BYTES)
 
 
-async def _begun(blobs: Blobs, ref: BlobRef, wanted: Part | None) -> AsyncIterator[bytes]:
+async def _begun(blobs: Blobs, ref: BlobRef, first: int, last: int) -> AsyncIterator[bytes]:
     """Once the first bytes are here: what cannot be had is an answer, not a body that breaks off."""
     if ref.size == 0:
         return _all(b"", None)
-    stream = blobs.stream(ref.key, *wanted) if wanted is not None else blobs.stream(ref.key)
-    return _all(await anext(stream), stream)
+    pieces = blobs.pieces(ref.key, first, last)
+    return _all(await anext(pieces), pieces)
 
 
 async def _all(first: bytes, rest: AsyncIterator[bytes] | None) -> AsyncIterator[bytes]:

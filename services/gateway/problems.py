@@ -50,6 +50,7 @@ STATUS: Mapping[Code, int] = {
     Code.IN_FLIGHT: 409,
     Code.METHOD_NOT_ALLOWED: 405,
     Code.NOT_ACCEPTABLE: 406,
+    Code.REQUEST_TIMEOUT: 408,
     Code.TOO_LARGE: 413,
     Code.UNSUPPORTED_MEDIA_TYPE: 415,
     Code.RATE_LIMITED: 429,
@@ -60,6 +61,7 @@ STATUS: Mapping[Code, int] = {
 CODE_OF_STATUS: Mapping[int, Code] = {
     404: Code.NOT_FOUND,
     406: Code.NOT_ACCEPTABLE,
+    408: Code.REQUEST_TIMEOUT,
     413: Code.TOO_LARGE,
     415: Code.UNSUPPORTED_MEDIA_TYPE,
     503: Code.UNAVAILABLE,
@@ -160,6 +162,8 @@ def problem(
     extra = dict(headers or {})
     if status == 401:
         extra["WWW-Authenticate"] = "ApiKey"
+    if status == 408:
+        extra["Connection"] = "close"  # whatever may still come on it is no request
     if delay := failure.retry_after or RETRY_AFTER.get(failure.code):
         extra["Retry-After"] = str(ceil(delay))
     return JSONResponse(body, status, headers=extra, media_type=MEDIA_TYPE)

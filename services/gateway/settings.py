@@ -28,6 +28,7 @@ class GatewaySettings(ServiceSettings):
     metrics_enabled: bool = Field(default=False, validation_alias="METRICS_ENABLED")
 
     body_limit: int = Field(default=1_048_576, ge=1024)  # bytes
+    body_idle: float = Field(default=30.0, gt=0)  # until a client that sends nothing of its body is given up
     uploads: int = Field(default=16, ge=1)  # files that may be sent at once
     sse_heartbeat: float = Field(default=15.0, gt=0)
     sse_life: float = Field(default=600.0, gt=0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -28,7 +30,11 @@ FORM = "multipart/form-data"
 BYTES = {"schema": {"type": "string", "format": "binary"}}
 AT_ONCE = 2**20  # bytes that are in memory before they are written
 STORED_AT_ONCE = 2  # each takes some MB of memory on its way into the object store
+MEDIA_TYPE = re.compile(
+    r"[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}", re.ASCII
+)  # what it is called is kept with the bytes
 FULL_FOR = 2.0  # seconds
+NO_ROOM = 10.0  # seconds until a full disk is tried again
 
 
 @dataclass(slots=True)
@@ -66,6 +72,11 @@ class Uploads:
                     yield await _received(request, spool)
                 except ClientDisconnect:
                     raise Malformed("the connection ended before the file did", type="incomplete") from None
+                except OSError as error:
+                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                        raise
+                    text = f"the gateway's disk has no room for a file: {error.strerror}; try again later"
+                    raise RetryLater(NO_ROOM, text) from None
         finally:
             self.under_way -= 1
 
@@ -164,7 +175,8 @@ class Spool:
     async def done(self, name: str | None, type: str, fields: Mapping[str, str]) -> Upload:
         await self.settle(least=0)
         self._file.seek(0)
-        return Upload(self._file, name, type, self.size, self._digest.hexdigest(), fields)
+        known = type if MEDIA_TYPE.fullmatch(type) else ""
+        return Upload(self._file, name, known, self.size, self._digest.hexdigest(), fields)
 
 
 async def _received(request: Request, spool: Spool) -> Upload:

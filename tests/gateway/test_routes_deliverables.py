@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import zipfile
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,11 +21,12 @@ from contracts.errors import Code, Rejection
 from contracts.executor import GetRun
 from contracts.page import Page
 from contracts.planner import GetTask, ListTasks, Task
+from deploy.local.ports import free_port
 from services.gateway.routes import previews as previews_route
 from services.publisher.app import build
 from services.publisher.settings import PublisherSettings
 from tests.gateway.builders import a_run, a_run_detail, a_task, of_the_planner
-from tests.gateway.conftest import Gateway, StartGateway, StartOwner
+from tests.gateway.conftest import KEY, Gateway, StartGateway, StartOwner
 
 TASK = uuid4()
 EVIL = """# Tides
@@ -71,7 +73,7 @@ async def http(
     database: Database,
     nats_server: NatsServer,
     keeper: Keeper,
-    object_store: None,
+    object_store: dict[str, str],
 ) -> AsyncIterator[httpx.AsyncClient]:
     settings = PublisherSettings(
         nats_url=nats_server.url("publisher"),
@@ -287,3 +289,37 @@ async def test_only_so_many_files_are_received_at_once(http: httpx.AsyncClient, 
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
         go_on.set()
     assert (await first).status_code == 202
+
+
+async def test_a_file_for_an_object_store_that_is_away_is_not_lost_in_silence(
+    http: httpx.AsyncClient, start_gateway: StartGateway
+) -> None:
+    place, headers = f"/tasks/{TASK}/previews/publish", {"Content-Type": "application/zip"}
+    async with start_gateway(s3_endpoint_url=f"http://127.0.0.1:{free_port()}") as gateway:
+        refused = await gateway.client.post(place, content=SITE, headers=headers)
+        assert (refused.status_code, int(refused.headers["Retry-After"]) >= 1) == (503, True)
+        assert refused.json()["code"] == "unavailable"
+        assert "object store" in refused.json()["detail"]
+        assert gateway.parts.uploads.under_way == 0
+    assert (await http.get(f"/tasks/{TASK}/previews")).json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [(f"/tasks/{TASK}/previews/publish", "application/zip"), ("/tasks", "application/json")],
+    ids=["a file", "JSON"],
+)
+async def test_who_stops_sending_is_told_so_and_takes_up_no_place(
+    http: httpx.AsyncClient, start_gateway: StartGateway, path: str, content_type: str
+) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nContent-Type: {content_type}\r\n"
+    async with start_gateway(body_idle=0.2) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(gateway.url).port)
+        writer.write(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
+        answer = (await reader.read()).decode()  # to the end: the connection is closed
+        writer.close()
+        assert answer.startswith("HTTP/1.1 408 Request Timeout"), answer
+        problem = json.loads(answer.partition("\r\n\r\n")[2])
+        assert problem["code"] == "request_timeout"
+        assert "after 1 bytes, for nothing came for 0.2 s; send it again" in problem["detail"]
+        assert gateway.parts.uploads.under_way == 0

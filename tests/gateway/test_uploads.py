@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import tempfile
 from collections.abc import Iterable
+from functools import partial
 
 import httpx
 import pytest
@@ -14,6 +16,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from contracts.errors import Code, Rejection, RetryLater
+from services.gateway.bodies import Arriving
 from services.gateway.multipart import base_name
 from services.gateway.uploads import Upload, Uploads
 
@@ -115,6 +118,50 @@ async def test_a_connection_that_ends_too_early_leaves_room_for_the_next() -> No
     async with uploads.receive(arriving([b"PK"], "application/zip"), limit=LIMIT):
         with pytest.raises(RetryLater):
             await received(arriving([b"PK"], "application/zip"), uploads)
+    assert uploads.under_way == 0
+
+
+@pytest.mark.parametrize(
+    ("piece", "every", "said"), [(b"x" * 9_000, 5.0, "nothing came for 0.2 s"), (b"x", 0.005, "slower")]
+)
+async def test_a_body_that_pauses_or_trickles_is_given_up(piece: bytes, every: float, said: str) -> None:
+    async def receive() -> Message:
+        await asyncio.sleep(every if pieces else 0)
+        pieces.append(piece)
+        return {"type": "http.request", "body": piece, "more_body": True}
+
+    pieces: list[bytes] = []
+    request = arriving([], "application/zip")
+    request._receive = Arriving(receive, 0.2)
+    uploads = Uploads(None, 1)  # type: ignore[arg-type]
+    with pytest.raises(Rejection, match=said) as refusal:
+        await received(request, uploads)
+    assert refusal.value.failure.code is Code.REQUEST_TIMEOUT
+    assert uploads.under_way == 0
+
+
+async def test_who_has_sent_all_of_it_may_listen_as_long_as_they_like() -> None:
+    gone = asyncio.Event()
+    messages: list[Message] = [{"type": "http.request", "body": b"{}", "more_body": False}]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        await asyncio.sleep(0.05)
+        gone.set()
+        return {"type": "http.disconnect"}
+
+    body = Arriving(receive, 0.01)
+    assert (await body())["body"] == b"{}"
+    assert (await body())["type"] == "http.disconnect"
+    assert gone.is_set()
+
+
+async def test_a_full_disk_is_no_bug_and_leaves_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "r+b", buffering=0))
+    uploads = Uploads(None, 1)  # type: ignore[arg-type]
+    with pytest.raises(RetryLater, match="no room for a file"):
+        await received(arriving([b"PK"], "application/zip"), uploads)
     assert uploads.under_way == 0
 
 

@@ -126,7 +126,11 @@ async def list_node_artifacts(desk: DeskDep, page: PageDep, wanted: WantedDep, n
 
 
 @of_tasks.post(
-    "/artifacts", status_code=201, responses=describe(404, 413, 415), openapi_extra=UPLOAD, response_model=ArtifactOut
+    "/artifacts",
+    status_code=201,
+    responses=describe(404, 408, 413, 415),
+    openapi_extra=UPLOAD,
+    response_model=ArtifactOut,
 )
 async def add_artifact(
     request: Request,

@@ -67,7 +67,7 @@ InQueryDep = Annotated[dict[str, str | None], Depends(_in_query)]
 @router.post(
     "",
     status_code=202,
-    responses=describe(404, 413, 415),
+    responses=describe(404, 408, 413, 415),
     openapi_extra=described_upload(DocumentFields, DocumentIn, "application/octet-stream"),
 )
 async def add_document(

@@ -45,7 +45,7 @@ EntryQuery = Annotated[
 @of_tasks.post(
     "/publish",
     status_code=202,
-    responses=describe(404, 413, 415),
+    responses=describe(404, 408, 413, 415),
     openapi_extra=described_upload(EntryIn, PreviewIn, ZIP),
 )
 async def publish_preview(
