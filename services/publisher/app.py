@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 from functools import partial
 
-from chassis.retention import DAY, OldRows
+from chassis.depot import Depot, Strays
+from chassis.retention import DAY
 from chassis.scratch import Scratch
 from chassis.service import Chassis
 from chassis.settings import BadSettings
 from services.publisher.adapters.unpacker import Unpacker
-from services.publisher.depot import Depot
 from services.publisher.domain.addresses import Origin
 from services.publisher.handlers import collecting, publishing, sweeping
 from services.publisher.handlers.artifacts import Artifacts
@@ -18,17 +18,17 @@ from services.publisher.handlers.collecting import Collecting
 from services.publisher.handlers.previews import Previews
 from services.publisher.handlers.publishing import Publishing
 from services.publisher.handlers.shares import Shares
-from services.publisher.handlers.strays import Strays
 from services.publisher.handlers.sweeping import OldVersions, Sweeping
 from services.publisher.handlers.tools import Tools
+from services.publisher.handlers.undelivered import Undelivered
 from services.publisher.serving.application import Application
 from services.publisher.serving.server import Server
 from services.publisher.serving.shelf import Shelf
 from services.publisher.serving.sites import Sites
 from services.publisher.settings import PublisherSettings
+from services.publisher.store.objects import DELIVERABLES
 from services.publisher.subscribers import subscribe
 
-STAGED_KEY = ("node_id", "attempt", "kind", "slot")
 TO_FINISH = 0.8  # of the time to drain that work under way has; the rest of it is handed back
 
 
@@ -36,13 +36,14 @@ async def build(chassis: Chassis) -> None:
     settings: PublisherSettings = chassis.settings
     uow, pool, bus, jobs, shown_to = chassis.uow, chassis.pool, chassis.bus, chassis.jobs, settings.preview_visibility
     listening = listen(settings)
-    origin, depot = Origin.of(settings.origin(listening.getsockname()[1])), Depot(chassis.blobs, pool)
-    results = Collecting(uow, pool, jobs, bus, depot, origin, shown_to)
+    origin, depot = Origin.of(settings.origin(listening.getsockname()[1])), Depot(chassis.blobs, pool, DELIVERABLES)
+    means = (uow, pool, jobs, bus, depot, origin, shown_to)
+    results = Collecting(*means)
     sweeper = Sweeping(uow, pool, jobs, depot, keep=settings.keep, unused_after=settings.unused_after)
     subscribe(
         bus,
         Artifacts(uow, pool, bus, depot, origin),
-        Previews(uow, pool, jobs, bus, depot, origin, shown_to),
+        Previews(*means),
         Shares(uow, pool, origin),
         sweeper,
         Tools(uow, depot),
@@ -53,6 +54,7 @@ async def build(chassis: Chassis) -> None:
         collecting.KIND,
         results.work,
         concurrency=settings.concurrency,
+        max_attempts=collecting.ATTEMPTS,
         lease=lease,
     )
     scratch = Scratch("publisher")
@@ -66,7 +68,7 @@ async def build(chassis: Chassis) -> None:
     )
     jobs.register(sweeping.DELETE, sweeper.work, concurrency=1, lease=lease)
     keep = settings.retention_staged_days * DAY
-    chassis.retention.add(OldRows("staged", STAGED_KEY, "staged_at", keep), OldVersions(sweeper), Strays(chassis.blobs))
+    chassis.retention.add(Undelivered(bus, keep), OldVersions(sweeper), Strays(depot))
     shown = Application(Sites(pool, origin), Shelf(depot, settings.cache), origin, settings.frames)
     chassis.background("previews", Server(shown, listening).run)
     chassis.on_drain(partial(jobs.drain, settings.drain_timeout * TO_FINISH))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from typing import Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -12,6 +12,9 @@ from chassis.settings import ServiceSettings
 from contracts.artifacts import Visibility
 
 DEFAULT_FRAMES = "http://localhost:3000,http://localhost:5173"
+#: a name, not the number of a machine: nothing can lie below that
+LABEL = r"[a-z0-9-]{1,63}"
+ORIGIN = re.compile(rf"https?://(?=[^:]*[a-z])(?!-){LABEL}(\.{LABEL})*(:(?P<port>[0-9]{{1,5}}))?", re.IGNORECASE)
 
 
 class PublisherSettings(ServiceSettings):
@@ -37,13 +40,14 @@ class PublisherSettings(ServiceSettings):
     def _is_an_origin(cls, value: str | None) -> str | None:
         if value is None or not value.strip():
             return None
-        url = urlsplit(value.strip().rstrip("/"))
-        if url.scheme not in ("http", "https") or not url.hostname or url.path or url.query or url.username:
+        origin = value.strip().rstrip("/")
+        found = ORIGIN.fullmatch(origin)
+        if found is None or int(found["port"] or 0) > 65_535:
             raise ValueError(
-                f"{value[:80]!r} is no origin; give one like https://previews.example.com, under which each preview"
-                " has a host of its own"
+                f"{value[:80]!r} is no origin of a name; give one like https://previews.example.com, under which each"
+                " preview has a host of its own"
             )
-        return url.geturl()
+        return origin
 
     @model_validator(mode="after")
     def _leaves_time_to_name_bytes(self) -> Self:

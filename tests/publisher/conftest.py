@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from chassis.postgres import connect
 from chassis.service import Chassis, running
 from chassis.settings import ServiceSettings
 from chassis.testing.eventually import eventually
+from chassis.testing.plugin import SettingsOf
 from chassis.testing.servers import Database, NatsServer
 from contracts.artifacts import (
     AddLink,
@@ -259,28 +260,22 @@ async def world(
     database: Database,
     nats_server: NatsServer,
     keeper: Keeper,
-    object_store_settings: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
+    object_store: dict[str, str],
+    settings_of: SettingsOf,
 ) -> AsyncIterator[World]:
     """The bus, an executor and a planner; publisher is started by the test, or by `live`."""
-    for name, value in object_store_settings.items():
-        monkeypatch.setenv(name, value)
-
-    def settings(kind: type[ServiceSettings], service: str, **fields: Any) -> ServiceSettings:
-        urls = {"nats_url": nats_server.url(service), "database_url": database.url_for(service)}
-        return kind(**urls, drain_timeout=3.0, env="test", **fields)
 
     def start_publisher(**fields: Any) -> AbstractAsyncContextManager[Chassis]:
         given = {"preview_port": 0, "lease": 2.0} | fields
-        return running("publisher", settings(PublisherSettings, "publisher", **given), build)
+        return running("publisher", settings_of(PublisherSettings, "publisher", **given), build)
 
     others = Others()
     async with (
-        running("executor", settings(ServiceSettings, "executor"), others.build_executor),
-        running("planner", settings(ServiceSettings, "planner"), others.build_planner),
+        running("executor", settings_of(ServiceSettings, "executor"), others.build_executor),
+        running("planner", settings_of(ServiceSettings, "planner"), others.build_planner),
     ):
         urls = {"NATS_URL": nats_server.url("publisher"), "DATABASE_URL": database.url_for("publisher")}
-        yield World(others, start_publisher, urls | object_store_settings)
+        yield World(others, start_publisher, urls | object_store)
 
 
 @pytest.fixture
@@ -288,10 +283,3 @@ async def live(world: World) -> AsyncIterator[World]:
     """The same with publisher running."""
     async with world.start_publisher():
         yield world
-
-
-@asynccontextmanager
-async def refused(code: Code) -> AsyncIterator[pytest.ExceptionInfo[Rejection]]:
-    with pytest.raises(Rejection) as caught:
-        yield caught
-    assert caught.value.failure.code is code

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from chassis.testing.eventually import eventually
+from chassis.testing.refusing import refused
 from contracts.artifacts import (
     AddArtifact,
     AddLink,
@@ -24,7 +25,7 @@ from contracts.plan import ArtifactKind
 from contracts.previews import CreateShare, ListRemovals, RevokeShare
 from contracts.refs import BlobRef
 from contracts.tool import ToolContext
-from tests.publisher.conftest import GUIDE, Agent, World, a_case, completed, refused, reused
+from tests.publisher.conftest import GUIDE, Agent, World, a_case, completed, reused
 
 
 async def test_the_result_of_every_node_becomes_a_document(live: World) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from chassis.testing.refusing import refused
 from contracts.artifacts import AddArtifact, Artifact, RemoveArtifact, SetVisibility, Visibility
 from contracts.errors import Code
 from contracts.plan import ArtifactKind
@@ -25,7 +26,7 @@ from contracts.previews import (
     UnpinPreview,
 )
 from services.publisher.handlers.shares import digest
-from tests.publisher.conftest import Agent, World, a_case, refused
+from tests.publisher.conftest import Agent, World, a_case
 
 
 def archive(**files: str) -> bytes:

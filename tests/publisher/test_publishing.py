@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
@@ -21,7 +21,8 @@ import pytest
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from chassis.testing.servers import Database
-from contracts.previews import GetPreview, Preview, PreviewState
+from contracts.artifacts import AddArtifact
+from contracts.previews import GetPreview, Preview, PreviewState, SubmitPreview
 from services.publisher.adapters.unpacker import Unpacker, WorkerDied
 from services.publisher.handlers import publishing
 from services.publisher.store.sites import SiteStore
@@ -38,6 +39,13 @@ def a_site(version: int, *more: File) -> bytes:
     """Every file says which version it belongs to."""
     page = File("index.html", f"<!doctype html><p>version {version}".encode())
     return make(page, *(File(f"assets/{n}.js", f"/* {version} */ {n}".encode()) for n in range(30)), *more)
+
+
+async def kept(world: World, task: UUID, archive: bytes) -> SubmitPreview:
+    """The order to publish an archive that is stored already: it can be given while the object store is away."""
+    ref = await world.put(archive, "application/zip")
+    added = await world.ask(AddArtifact(command_id=uuid4(), task_id=task, name="site.zip", ref=ref))
+    return SubmitPreview(command_id=uuid4(), task_id=task, artifact_id=added.id)
 
 
 async def stored(chassis: Chassis, preview: Preview) -> dict[str, bytes]:
@@ -164,10 +172,44 @@ async def test_what_nobody_foresaw_is_tried_again_and_then_told(live: World, mon
     async def dies(*_: object) -> object:
         raise WorkerDied("out of memory")
 
-    monkeypatch.setattr(publishing, "SURPRISES", 2)
+    monkeypatch.setattr(publishing, "ATTEMPTS", 2)
     monkeypatch.setattr(Unpacker, "unpack", dies)
     failed = await live.ended((await live.submit(live.task(), a_site(1))).id, PreviewState.FAILED)
     assert failed.error == "it could not be published (WorkerDied); publish it again"
+
+
+async def test_what_kills_its_publisher_each_time_ends_with_a_reason(world: World) -> None:
+    """Of publishers that died nobody says so: only the attempts that were begun tell."""
+    async with gated(world) as gate:
+        async with world.start_publisher(s3_endpoint_url=gate.url) as chassis:
+            order = await kept(world, world.task(), a_site(1))
+            gate.freeze()
+            sent = await world.ask(order)
+            begun = "select attempt from jobs where ref = $1 and state = 'running'"
+            await eventually(lambda: chassis.pool.fetchval(begun, str(sent.id)))
+        await world.rows("update jobs set attempt = 9 where ref = $1", str(sent.id))
+        async with world.start_publisher():
+            failed = await world.ended(sent.id, PreviewState.FAILED)
+    assert failed.error == "publisher died or stalled in most of 9 attempts; publish it again"
+
+
+async def test_an_object_store_that_does_not_come_back_ends_the_wait_with_a_reason(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "MOST_WAITS", 2)
+    async with gated(world) as gate, world.start_publisher(s3_endpoint_url=gate.url) as chassis:
+        order = await kept(world, world.task(), a_site(1))
+        gate.take_away()
+        lost = await world.ask(order)
+
+        async def over() -> Preview | None:
+            found = await world.ask(GetPreview(preview_id=lost.id))
+            return found if found.state is PreviewState.FAILED else None
+
+        failed = await eventually(over, timeout=60, what="the end of the wait")
+        assert (failed.error or "").endswith("has not for a day; publish it again when it is back")
+        row = await chassis.pool.fetchrow("select attempt, waits from jobs where ref = $1", str(lost.id))
+        assert tuple(row) == (1, 2), "to wait is no attempt"
 
 
 class Gate(Proxy):
@@ -209,8 +251,9 @@ async def test_an_object_store_that_is_away_is_waited_for_and_nothing_is_lost(wo
     async with gated(world) as gate, world.start_publisher(s3_endpoint_url=gate.url) as chassis:
         task = world.task()
         await world.ended((await world.submit(task, a_site(1))).id)
+        orders = [await kept(world, task, a_site(version)) for version in (2, 3)]
         gate.take_away()
-        sent = [await world.submit(task, a_site(version)) for version in (2, 3)]
+        sent = [await world.ask(order) for order in orders]
         told = "select count(*) from jobs where kind = 'publish' and error like '%does not answer%'"
         await eventually(lambda: chassis.pool.fetchval(f"{told} having count(*) = 2"), timeout=40, what="both wait")
         waiting = [await world.ask(GetPreview(preview_id=preview.id)) for preview in sent]
@@ -225,8 +268,9 @@ async def test_an_object_store_that_is_away_is_waited_for_and_nothing_is_lost(wo
 async def test_a_publication_under_way_when_its_service_stops_is_left_to_the_next_one(world: World) -> None:
     async with gated(world) as gate:
         async with world.start_publisher(s3_endpoint_url=gate.url) as chassis:
+            order = await kept(world, world.task(), a_site(1))
             gate.freeze()
-            sent = await world.submit(world.task(), a_site(1))
+            sent = await world.ask(order)
             begun = "select count(*) from jobs where kind = 'publish' and state = 'running'"
             await eventually(lambda: chassis.pool.fetchval(begun))
         async with world.start_publisher() as chassis:
@@ -292,8 +336,9 @@ async def test_a_publisher_that_is_killed_leaves_the_old_version_and_the_next_on
     async with gated(world) as gate, killed_after(world, tmp_path / "log", S3_ENDPOINT_URL=gate.url) as process:
         old = await eventually(lambda: world.submit(task, a_site(1)), timeout=30)
         await world.ended(old.id)
+        order = await kept(world, task, a_site(2, slow))
         gate.freeze()
-        sent = await world.submit(task, a_site(2, slow))
+        sent = await world.ask(order)
         await reach(process, gate, connection)
         process.kill()
     await connection.execute("rollback")

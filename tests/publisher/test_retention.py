@@ -7,12 +7,13 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from chassis.depot import Depot, Strays
 from chassis.testing.eventually import eventually
 from contracts.artifacts import AddArtifact, RemoveArtifact
 from contracts.errors import Rejection
 from contracts.previews import CreateShare, ListRemovals, PinPreview, PreviewState, Sweep, SweepReport
 from contracts.refs import BlobRef
-from services.publisher.handlers.strays import Strays
+from services.publisher.store.objects import DELIVERABLES
 from services.publisher.store.removals import RemovalStore
 from tests.publisher.conftest import Agent, World, a_case
 from tests.publisher.test_previews import listed, published
@@ -80,6 +81,19 @@ async def test_old_versions_of_an_artifact_go_as_well(world: World) -> None:
         assert [a.version for a in await world.artifacts(task_id=task)] == [1, 3, 4]
 
 
+async def test_what_is_shared_while_a_sweep_looks_for_it_stays(world: World) -> None:
+    async with world.start_publisher(keep=1) as chassis:
+        task = world.task()
+        ref = await world.put(b"# Shared at the last moment")
+        add = {"task_id": task, "name": "r.md", "ref": ref}
+        made = [await world.ask(AddArtifact(command_id=uuid4(), **add)) for _ in range(3)]
+        store = RemovalStore(chassis.pool)
+        assert [g.version for g in await store.outdated(1, 10, None, task)] == [1, 2]
+        await world.ask(CreateShare(command_id=uuid4(), artifact_id=made[0].id))
+        assert [g.version for g in await store.remove_free([made[0].id, made[1].id])] == [2]
+        assert [a.version for a in await world.artifacts(task_id=task)] == [1, 3]
+
+
 async def test_bytes_go_when_nothing_names_them_any_more_and_not_before(world: World) -> None:
     async with world.start_publisher(unused_after=0.0) as chassis:
         task = world.task()
@@ -137,9 +151,10 @@ async def test_what_was_stored_and_never_named_goes_and_nothing_else(world: Worl
         stray, named = await world.put(b"# Stray"), await world.put(b"# Named")
         await world.ask(AddArtifact(command_id=uuid4(), task_id=task, name="named.md", ref=named))
         other = await world.executor.blobs.put(b"another's", company="default", content_type="text/plain")
+        depot = Depot(chassis.blobs, chassis.pool, DELIVERABLES)
         async with chassis.pool.acquire() as connection:
-            assert await Strays(chassis.blobs).step(connection, 500) == 0, "it may be named yet"
-            rule = Strays(chassis.blobs, old=-2.0)  # the clock of the store counts whole seconds
+            assert await Strays(depot).step(connection, 500) == 0, "it may be named yet"
+            rule = Strays(depot, old=-2.0)  # the clock of the store counts whole seconds
             assert await rule.step(connection, 500) == 1
             assert await rule.step(connection, 500) == 0
         assert await stored(world, stray, named, other) == [False, True, True]

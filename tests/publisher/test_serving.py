@@ -220,7 +220,7 @@ async def test_nobody_s_address_says_what_to_do(browser: Browser) -> None:
     for url in (*(f"http://{host}:{port}/" for host in hosts), other):
         answer = await browser.get(url, accept="text/html")
         assert answer.status_code == 404
-        assert b"fluidcrew previews" in answer.content
+        assert b"<code>fluidcrew previews ls</code>" in answer.content
 
 
 async def test_a_private_preview_opens_at_its_own_host_only(browser: Browser) -> None:

@@ -31,7 +31,20 @@ def test_two_publishers_share_a_port() -> None:
             assert second.getsockname()[1] == port
 
 
-@pytest.mark.parametrize("url", ["previews.example.com", "ftp://x", "https://x/path", "https://u:p@x", "https://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("previews.example.com", "ftp://x", "https://x/path", "https://u:p@x", "https://", "https://x:99999"),
+        *(
+            "http://127.0.0.1:8001",
+            "http://[::1]:8001",
+            "http://a b.example",
+            "https://x?y",
+            "https://x#y",
+            "https://-x",
+        ),
+    ],
+)
 def test_what_is_no_origin_is_refused(url: str) -> None:
     with pytest.raises(BadSettings, match=r"PREVIEW_URL: .* is no origin"):
         settings(preview_url=url)

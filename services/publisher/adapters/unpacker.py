@@ -52,8 +52,8 @@ class Unpacker:
         try:
             async with asyncio.timeout(self._timeout):
                 said, complaint = await process.communicate()
-        except TimeoutError:
-            raise Rejection(Code.INVALID, TOO_LONG) from None
+        except TimeoutError:  # no archive does that: the worker's own alarm comes first
+            raise WorkerDied(f"the unpacking process has not ended within {self._timeout:.0f} s, or we slept") from None
         finally:
             await _end(process)
         return _understood(process.returncode, said, complaint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 from uuid import UUID
 
@@ -16,6 +17,7 @@ LABEL = re.compile(r"^([a-z2-7]{32})(?:--(approved|v[1-9][0-9]{0,8}))?$")
 SECRET = re.compile(r"^[a-z2-7]{32}$")
 SLUG = re.compile(SLUG_PATTERN)
 MARK = re.compile(r"^~(approved|v[1-9][0-9]{0,8})$")  # before the path: which version, where all have one host
+LONGEST_NAME = 300  # characters of a host and a port, and more than any has
 UNNAMED = re.compile(r"^(?:localhost|\[[0-9a-f:.]+\]|[0-9.]+)$")  # hosts that are the server itself
 
 
@@ -50,6 +52,11 @@ class Place:
 
 def host(header: str, domain: str) -> OwnHost | SharedHost | CommonHost | None:
     """None is for a name below our domain that can belong to nothing, or one that is not ours."""
+    return _host(header, domain) if len(header) <= LONGEST_NAME else None
+
+
+@lru_cache(maxsize=4096)
+def _host(header: str, domain: str) -> OwnHost | SharedHost | CommonHost | None:
     name = re.sub(r":\d*$", "", header.strip().lower()).rstrip(".")
     if name == domain or UNNAMED.fullmatch(name):
         return CommonHost()
@@ -79,10 +86,15 @@ def place(path: str) -> Place | None:
 
 def within(path: str, company: str, project: str, task_id: UUID) -> str | None:
     """The path in a site on its own host, where it lies at the top and at its task's address; None: a slash is missing."""
-    own = f"/{company}/{project}/{task_id}"
+    own = _address(company, project, task_id)
     if path == own:
         return None
     return path[len(own) + 1 :] if path.startswith(f"{own}/") else path[1:]
+
+
+@lru_cache(maxsize=4096)
+def _address(company: str, project: str, task_id: UUID) -> str:
+    return f"/{company}/{project}/{task_id}"
 
 
 def _which(word: str | None) -> Which:

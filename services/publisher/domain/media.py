@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from contracts.plan import ArtifactKind
 
@@ -89,6 +90,7 @@ TYPES: Mapping[str, str] = {
 DOCUMENTS = frozenset({MARKDOWN, HTML, TEXT, JSON, "application/pdf", "application/xhtml+xml"})
 
 
+@lru_cache(maxsize=4096)
 def content_type_of(name: str) -> str:
     """Without parameters: `text/…` of ours is UTF-8."""
     last = name.rsplit("/", 1)[-1]

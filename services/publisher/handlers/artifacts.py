@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from chassis.bus import Bus
 from chassis.context import Context
+from chassis.depot import Depot
 from chassis.postgres import Pool
 from chassis.unit_of_work import UnitOfWork
 from contracts.artifacts import (
@@ -28,7 +29,6 @@ from contracts.page import Page
 from contracts.plan import ArtifactKind
 from contracts.planner import GetTask
 from contracts.refs import BlobRef
-from services.publisher.depot import Depot
 from services.publisher.domain.addresses import Origin
 from services.publisher.domain.media import UNKNOWN, content_type_of, is_text, kind_of
 from services.publisher.domain.outputs import summary_of

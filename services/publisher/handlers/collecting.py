@@ -8,11 +8,8 @@ import structlog
 from prometheus_client import Counter
 from pydantic import BaseModel
 
-from chassis.bus import Bus
 from chassis.job_table import Job, NotYet
-from chassis.jobs import Jobs
-from chassis.postgres import Pool
-from chassis.unit_of_work import Tx, UnitOfWork
+from chassis.unit_of_work import Tx
 from contracts.artifacts import Visibility
 from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection, RetryLater
@@ -20,11 +17,10 @@ from contracts.plan import ArtifactKind
 from contracts.review import GetReviewCase, ReviewCase
 from contracts.run_facts import NodeCompleted, NodeReused
 from contracts.streams import PUBLISHER_RESULTS
-from services.publisher.depot import Depot
-from services.publisher.domain.addresses import Origin
 from services.publisher.domain.media import kind_of
 from services.publisher.domain.outputs import document, summary_of
 from services.publisher.handlers.delivering import anew, deliver, next_version, receive
+from services.publisher.handlers.means import Means
 from services.publisher.store.artifacts import ArtifactStore, NewArtifact, Place
 from services.publisher.store.previews import NewPreview
 from services.publisher.store.staged import Staged, StagedStore
@@ -32,7 +28,8 @@ from services.publisher.store.staged import Staged, StagedStore
 log = structlog.get_logger(__name__)
 
 KIND = "collect"
-LONGEST_PAUSE = 10.0  # seconds between attempts
+ATTEMPTS = 10_000  # a week of them: nobody else has the result, and nobody would miss it
+LONGEST_PAUSE = 10.0  # seconds between looks for what is away
 PATIENCE = 5  # looks for what an earlier node delivered before its result alone is taken
 OUTPUT, SITE = "output", "site"
 
@@ -48,19 +45,7 @@ class CollectOrder(BaseModel):
     reused_from: UUID | None = None
 
 
-class Collecting:
-    def __init__(
-        self, uow: UnitOfWork, pool: Pool, jobs: Jobs, bus: Bus, depot: Depot, origin: Origin, shown_to: Visibility
-    ) -> None:
-        """`shown_to` is for previews; everything else that a node delivers is private until somebody says otherwise."""
-        self._uow = uow
-        self._pool = pool
-        self._jobs = jobs
-        self._bus = bus
-        self._depot = depot
-        self._origin = origin
-        self._shown_to = shown_to
-
+class Collecting(Means):
     async def on_completed(self, fact: NodeCompleted, envelope: Envelope) -> None:
         """What has no output was no agent's work and delivers nothing: it costs no transaction."""
         if fact.checksum is not None:
@@ -74,9 +59,9 @@ class Collecting:
             await self._enqueue(order, fact.company, envelope)
 
     async def _enqueue(self, order: CollectOrder, company: str, envelope: Envelope) -> None:
-        async with self._uow.handling(envelope, PUBLISHER_RESULTS.durable) as tx:
+        async with self.uow.handling(envelope, PUBLISHER_RESULTS.durable) as tx:
             ref = f"{order.node_id}:{order.attempt}"
-            await self._jobs.enqueue(tx, KIND, ref, order.model_dump(mode="json"), company=company)
+            await self.jobs.enqueue(tx, KIND, ref, order.model_dump(mode="json"), company=company)
 
     async def work(self, job: Job) -> None:
         """Of an executor or a store that is away nothing is lost: it goes on when they are back."""
@@ -97,7 +82,7 @@ class Collecting:
         """None when the run is gone by now."""
         place = {"node_id": order.node_id, "run_id": order.run_id, "attempt": order.attempt}
         try:
-            return await self._bus.ask(GetReviewCase(company=job.company, **place), job.context)
+            return await self.bus.ask(GetReviewCase(company=job.company, **place), job.context)
         except Rejection as refusal:
             if refusal.failure.code is Code.INTERNAL:
                 raise RetryLater(1.0, str(refusal)) from None
@@ -107,14 +92,14 @@ class Collecting:
 
     async def _earlier(self, job: Job, node_id: UUID) -> list[NewArtifact]:
         """What the earlier node delivered. Raises RetryLater while that is still being collected, or may be."""
-        store = ArtifactStore(self._pool, self._origin)
-        if await store.awaits_collection(KIND, node_id):
+        store = ArtifactStore(self.pool, self.origin)
+        if await StagedStore(self.pool).awaits_collection(KIND, node_id):
             raise RetryLater(1.0, f"what node {node_id} delivered is being collected")
         items = await store.of_earlier(job.company, node_id)
         if not items and job.waits < PATIENCE:
             raise RetryLater(1.0, f"nothing is known yet of what node {node_id} delivered")
         sizes = {item.sha256: item.size or 0 for item in items if item.sha256 is not None}
-        missing = await self._depot.want(job.company, sizes)
+        missing = await self.depot.want(job.company, sizes)
         return anew(item for item in items if item.sha256 not in missing)
 
     async def _output(self, job: Job, case: ReviewCase) -> NewArtifact:
@@ -128,7 +113,7 @@ class Collecting:
             visibility=Visibility.PRIVATE,
             content_type=found.content_type,
             size=len(data),
-            sha256=await self._depot.keep(job.company, data, found.content_type),
+            sha256=await self.depot.keep(job.company, data, found.content_type),
             summary=summary_of(found.text, found.content_type),
         )
 
@@ -137,7 +122,7 @@ class Collecting:
         if case.output_ref is None:
             return case.output or ""
         try:
-            return (await self._depot.blobs.get(case.output_ref)).decode("utf-8", "replace")
+            return (await self.depot.blobs.get(case.output_ref)).decode("utf-8", "replace")
         except Rejection as gone:
             log.warning("collect.result_is_gone", node_id=str(case.node_id), reason=str(gone))
             return case.output or ""
@@ -145,14 +130,14 @@ class Collecting:
     async def _record(self, job: Job, place: Place, items: list[NewArtifact]) -> None:
         assert place.node_id is not None
         assert place.attempt is not None
-        async with self._uow.begin(job.context) as tx:
-            await self._jobs.finish(tx, job, {})
+        async with self.uow.begin(job.context) as tx:
+            await self.jobs.finish(tx, job, {})
             store = StagedStore(tx.conn)
             staged = await store.of(place.node_id, place.attempt)
             items = [*items, *_written(staged)]
             if staged.entry is not None:
                 items.append(await self._site(tx, place, staged, staged.entry))
-            await deliver(tx, self._origin, place, items)
+            await deliver(tx, self.origin, place, items)
             await store.clear(place.node_id, place.attempt)
         COLLECTED.labels("collected").inc()
 
@@ -168,7 +153,7 @@ class Collecting:
             task_id=site_id,
             version=await next_version(tx, place),
             source="files",
-            visibility=self._shown_to,
+            visibility=self.shown_to,
             tree={path: [file.sha256, file.size] for path, file in staged.files.items()},
             wanted_entry=entry,
             run_id=place.run_id,
@@ -177,14 +162,14 @@ class Collecting:
             made_by=place.made_by,
         )
         size = sum(file.size for file in staged.files.values())
-        await receive(tx, self._jobs, self._origin, new, size=size, story_of=place.story_of)
+        await receive(tx, self.jobs, self.origin, new, size=size, story_of=place.story_of)
         return NewArtifact(
-            new.id, SITE, ArtifactKind.PREVIEW, f"{place.node_key} (site)", self._shown_to, preview_id=new.id
+            new.id, SITE, ArtifactKind.PREVIEW, f"{place.node_key} (site)", self.shown_to, preview_id=new.id
         )
 
     async def _lapse(self, job: Job) -> None:
-        async with self._uow.begin(job.context) as tx:
-            await self._jobs.finish(tx, job, {"lapsed": True})
+        async with self.uow.begin(job.context) as tx:
+            await self.jobs.finish(tx, job, {"lapsed": True})
         COLLECTED.labels("lapsed").inc()
         log.info("collect.lapsed", job=job.ref, reason="the run is gone")
 

@@ -13,7 +13,9 @@ import structlog
 from prometheus_client import Counter, Histogram
 from pydantic import BaseModel
 
-from chassis.job_table import Job, LostLease
+from chassis.depot import Depot
+from chassis.job_attempt import DEATHS
+from chassis.job_table import Job, LostLease, NotYet
 from chassis.jobs import Jobs
 from chassis.postgres import Pool, server_is_away
 from chassis.scratch import Scratch
@@ -23,7 +25,6 @@ from contracts.errors import Code, Rejection, RetryLater
 from contracts.previews import LARGEST_ARCHIVE, PreviewState
 from contracts.refs import BlobRef
 from services.publisher.adapters.unpacker import Unpacker
-from services.publisher.depot import Depot
 from services.publisher.domain.addresses import Origin
 from services.publisher.domain.paths import NoSite, site
 from services.publisher.handlers.effects import make_failed, make_ready
@@ -33,9 +34,9 @@ from services.publisher.store.sites import Files
 log = structlog.get_logger(__name__)
 
 KIND = "publish"
-ATTEMPTS = 100_000  # days of an object store that is away
-LONGEST_PAUSE = 10.0  # seconds between attempts
-SURPRISES = 5  # attempts before something nobody foresaw is told to who waits
+ATTEMPTS = 5  # at something that nobody foresaw; to wait is none
+LONGEST_PAUSE = 10.0  # seconds between looks for what is away
+MOST_WAITS = 8_640  # looks: a day at least
 UPLOADS = 8  # files at once
 OCTETS = "application/octet-stream"  # whatever they are, the store need not know
 
@@ -80,23 +81,24 @@ class Publishing:
         self._unpacker = unpacker
 
     async def work(self, job: Job) -> None:
-        """A store that is away is waited for. What is wrong with what was sent ends it, and so does, after a few attempts,
-        what nobody foresaw."""
+        """A store that is away is waited for, a day. What is wrong with what was sent ends it, and so does, after a few
+        attempts, what nobody foresaw."""
         began, store = time.perf_counter(), PreviewStore(self._pool, self._origin)
         what = await store.submission(PublishOrder.model_validate(job.payload).preview_id)
         if what is None or what.state in (PreviewState.READY, PreviewState.FAILED):
             return await self._lapse(job)
         await store.begin(what.id)
         try:
+            _refuse_what_kills(job)
             await self._publish(job, what)
         except RetryLater as away:
-            raise RetryLater(min(LONGEST_PAUSE, 0.2 * 2.0 ** min(job.attempt, 10)), str(away)) from None
+            await self._wait(job, what, str(away))
         except LostLease:
             raise
         except (Rejection, NoSite) as wrong:
             await self._fail(job, what, str(wrong))
         except Exception as error:
-            if server_is_away(error) or job.attempt < SURPRISES:
+            if server_is_away(error) or job.attempt < ATTEMPTS:
                 raise
             log.exception("preview.not_published", preview_id=str(what.id))
             await self._fail(job, what, f"it could not be published ({type(error).__name__}); publish it again")
@@ -147,6 +149,11 @@ class Publishing:
         for sha256 in left:
             await self._depot.blobs.put_file(directory / sha256, company=place, content_type=OCTETS, sha256=sha256)
 
+    async def _wait(self, job: Job, what: Submission, reason: str) -> None:
+        if job.waits < MOST_WAITS:
+            raise NotYet(min(LONGEST_PAUSE, 0.2 * 2.0 ** min(job.waits, 10)), reason)
+        await self._fail(job, what, f"{reason}, and has not for a day; publish it again when it is back")
+
     async def _fail(self, job: Job, what: Submission, error: str) -> None:
         async with self._uow.begin(job.context) as tx:
             await self._jobs.finish(tx, job, {"error": error[:200]})
@@ -159,6 +166,14 @@ class Publishing:
         async with self._uow.begin(job.context) as tx:
             await self._jobs.finish(tx, job, {"lapsed": True})
         PUBLISHED.labels("lapsed").inc()
+
+
+def _refuse_what_kills(job: Job) -> None:
+    """Raises Rejection, at the last attempt that the work is given."""
+    if job.attempt >= ATTEMPTS + DEATHS:
+        raise Rejection(
+            Code.INTERNAL, f"publisher died or stalled in most of {job.attempt - 1} attempts; publish it again"
+        )
 
 
 def _of_tree(what: Submission) -> Found:

@@ -7,18 +7,16 @@ from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from chassis.context import Context
+from chassis.depot import Depot
 from chassis.job_table import Job, NotYet
 from chassis.jobs import Jobs
 from chassis.postgres import Connection, Pool
 from chassis.unit_of_work import Tx, UnitOfWork
-from contracts.artifacts import object_key
 from contracts.errors import RetryLater
 from contracts.page import Page
 from contracts.previews import ListRemovals, Removal, Sweep, SweepReport
-from services.publisher.depot import Depot
 from services.publisher.domain.retention import beyond
 from services.publisher.handlers.removing import drop, of_artifact, of_preview, tell_of_artifacts
-from services.publisher.store.objects import ObjectStore
 from services.publisher.store.removals import RemovalStore, SiteKey
 from services.publisher.store.sites import SiteStore
 
@@ -78,7 +76,7 @@ class Sweeping:
         found += [of_artifact(each, self._why) for each in outdated]
         if scope.task_id is None:
             left = max(0, most - len(found))
-            unused = await ObjectStore(db).unused(scope.company, self._unused_after, left)
+            unused = await self._depot.objects(db).unused(scope.company, self._unused_after, left)
             found += [of_object(sha256, size) for _, sha256, size in unused]
         return found[:most]
 
@@ -107,7 +105,7 @@ class Sweeping:
     async def _doom(self, tx: Tx, company: str | None, most: int) -> list[Removal]:
         """Marked now, so that nobody begins to use them; deleted by a job, which outlives its worker."""
         doomed: dict[str, list[str]] = {}
-        found = await ObjectStore(tx.conn).doom(company, self._unused_after, most)
+        found = await self._depot.objects(tx.conn).doom_unused(company, self._unused_after, most)
         for of, sha256, _ in found:
             doomed.setdefault(of, []).append(sha256)
         for of, sha256s in doomed.items():
@@ -116,15 +114,15 @@ class Sweeping:
 
     async def work(self, job: Job) -> None:
         """Delete what was doomed, when the store is there."""
-        doomed = await ObjectStore(self._pool).doomed(job.company, job.payload["objects"])
+        doomed = await self._depot.objects(self._pool).doomed(job.company, job.payload["objects"])
         try:
             for sha256 in doomed:
-                await self._depot.blobs.delete(object_key(job.company, sha256), unless_younger_than=self._young)
+                await self._depot.delete(job.company, sha256, unless_younger_than=self._young)
         except RetryLater as away:
             raise NotYet(min(LONGEST_PAUSE, 0.2 * 2.0 ** min(job.waits, 10)), str(away)) from None
         async with self._uow.begin(job.context) as tx:
             await self._jobs.finish(tx, job, {"objects": len(doomed)})
-            await ObjectStore(tx.conn).forget(job.company, list(doomed))
+            await self._depot.objects(tx.conn).forget(job.company, list(doomed))
             removals = [of_object(sha256, size) for sha256, size in doomed.items()]
             await RemovalStore(tx.conn).note(job.company, removals, None)
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from chassis.context import Context
+from chassis.depot import Depot
 from chassis.unit_of_work import Tx, UnitOfWork
 from contracts.artifacts import AddLink, PublishPreviewTool, WriteFile
 from contracts.errors import Code, Rejection
 from contracts.tool import ToolResult, UseTool
-from services.publisher.depot import Depot
 from services.publisher.domain.limits import MOST_LINKS, refusal
 from services.publisher.domain.media import content_type_of
 from services.publisher.domain.outputs import summary_of

@@ -23,6 +23,11 @@ class Asked:
     headers: dict[str, str]
 
     @property
+    def range(self) -> str | None:
+        """Only of a GET: others have no parts (RFC 9110, 14.2)."""
+        return self.headers.get("range") if self.method == "GET" else None
+
+    @property
     def wants_page(self) -> bool:
         return "text/html" in self.headers.get("accept", "")
 
@@ -39,13 +44,14 @@ class Answer:
 
 
 def refusal(asked: Asked, status: int, title: str, advice: str, *, again: int | None = None) -> Answer:
-    """`again` in seconds: when to come back."""
-    body = pages.page(title, advice, again=again) if asked.wants_page else pages.text(title, advice)
+    """`again` in seconds: when to come back, which browsers do by themselves."""
+    body = pages.page(title, advice) if asked.wants_page else pages.text(title, advice)
     kind = b"text/html; charset=utf-8" if asked.wants_page else b"text/plain; charset=utf-8"
     headers = [(b"content-type", kind), UNCACHED, (b"x-content-type-options", b"nosniff")]
     headers += [(b"content-security-policy", pages.POLICY), (b"x-robots-tag", b"noindex, nofollow")]
     if again is not None:
-        headers.append((b"retry-after", str(again).encode()))
+        seconds = str(again).encode()
+        headers += [(b"retry-after", seconds), (b"refresh", seconds)]  # in a sandbox a page's own `meta` is not heard
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers.append((b"allow", b"GET, HEAD"))
     return Answer(status, headers, len(body), body)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from prometheus_client import Counter
@@ -24,7 +26,7 @@ READING = frozenset({"GET", "HEAD"})
 SOON = 1  # seconds
 LATER = 5
 SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "application/pdf", HTML})
-NOT_HERE = ("There is no preview at this address", "Ask for the address again: `fluidcrew previews` shows it.")
+NOT_HERE = ("There is no preview at this address", "Ask for the address again: `fluidcrew previews ls` shows it.")
 
 
 class Application:
@@ -46,7 +48,7 @@ class Application:
             answer = await self._answer(asked)
         except Away as away:
             answer = refusal(asked, 503, "Not to be had right now", f"{away}; try again in a moment.", again=LATER)
-        ANSWERS.labels(answer.status).inc()
+        _answers(answer.status).inc()
         await _send(send, asked, answer)
 
     async def _answer(self, asked: Asked) -> Answer:
@@ -102,14 +104,14 @@ class Application:
         if which == "approved":
             return refusal(asked, 404, "Nothing is approved yet", "Pin a version: `fluidcrew previews pin`.")
         if state == "failed":
-            return refusal(asked, 404, "It could not be published", "`fluidcrew previews` says why.")
-        return refusal(asked, 404, "There is no such version", "`fluidcrew previews` lists those that are kept.")
+            return refusal(asked, 404, "It could not be published", "`fluidcrew previews ls` says why.")
+        return refusal(asked, 404, "There is no such version", "`fluidcrew previews ls` lists those that are kept.")
 
     async def _shared(self, asked: Asked, where: SharedHost) -> Answer:
         shared = await self._sites.shared(digest(where.secret))
         if shared is None:
             return refusal(asked, 404, *NOT_HERE)
-        if shared.over:
+        if shared.over or shared.expires_at <= datetime.now(UTC):  # also while nobody can be asked
             return refusal(asked, 410, "This link is over", "It has expired, or was taken back; ask for a new one.")
         if shared.artifact_id is not None:
             return await self._delivered(asked, shared)
@@ -130,6 +132,11 @@ class Application:
         kept = [(n, v) for n, v in answer.headers if n != b"content-disposition"]
         answer.headers = [*kept, (b"content-disposition", disposition(kind, name))]
         return answer
+
+
+@cache
+def _answers(status: int) -> Counter:
+    return ANSWERS.labels(status)
 
 
 def _kind(asked: Asked, artifact: Artifact, path: str) -> str:

@@ -29,16 +29,16 @@ async def file(
     plain, packed = tag(sha256), tag(sha256, "gzip")
     pack = packable and takes_gzip(asked.headers.get("accept-encoding"))
     headers.append((b"etag", (packed if pack else plain).encode()))
-    if is_known(asked.headers.get("if-none-match"), plain, packed):
+    if is_known(asked.headers.get("if-none-match"), packed if pack else plain):
         return Answer(304, headers, 0)
     try:
-        wanted = part(asked.headers.get("range"), asked.headers.get("if-range"), plain, size)
+        wanted = part(asked.range, asked.headers.get("if-range"), plain, size)
     except Unsatisfiable:
         return Answer(416, [*headers, (b"content-range", f"bytes */{size}".encode())], 0)
     if wanted is not None:
         headers = [(name, plain.encode() if name == b"etag" else value) for name, value in headers]
         headers.append((b"content-range", f"bytes {wanted.first}-{wanted.last}/{size}".encode()))
-        return await _some(shelf, asked, company, sha256, size, wanted, headers)
+        return await _some(shelf, company, sha256, size, wanted, headers)
     if pack:
         body = await shelf.packed(company, sha256, size)
         return Answer(200, [*headers, (b"content-encoding", b"gzip")], len(body), body)
@@ -57,17 +57,9 @@ async def _all(
 
 
 async def _some(
-    shelf: Shelf,
-    asked: Asked,
-    company: str,
-    sha256: str,
-    size: int,
-    wanted: Part,
-    headers: list[tuple[bytes, bytes]],
+    shelf: Shelf, company: str, sha256: str, size: int, wanted: Part, headers: list[tuple[bytes, bytes]]
 ) -> Answer:
     length = wanted.last - wanted.first + 1
-    if asked.method == "HEAD":
-        return Answer(206, headers, length)
     if shelf.keeps(size):
         whole = await shelf.read(company, sha256, size)
         return Answer(206, headers, length, whole[wanted.first : wanted.last + 1])

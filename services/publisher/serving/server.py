@@ -8,6 +8,7 @@ import socket
 import structlog
 import uvicorn
 
+from chassis.http_connection import Connection
 from services.publisher.serving.application import Application
 
 log = structlog.get_logger(__name__)
@@ -22,6 +23,7 @@ class Server:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 application,
+                http=Connection,
                 log_level="warning",
                 lifespan="off",
                 access_log=False,

@@ -7,10 +7,10 @@ import gzip
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable
 
+from chassis.depot import Depot
 from chassis.outage import Outage
 from contracts.artifacts import object_key
 from contracts.errors import Rejection, RetryLater
-from services.publisher.depot import Depot
 from services.publisher.serving.sites import Away
 
 PATIENCE = 5.0  # seconds for the object store
@@ -58,7 +58,7 @@ class Shelf:
 
     async def stream(self, company: str, sha256: str, first: int, last: int) -> AsyncIterator[bytes]:
         """Bytes `first` to `last`, as they come; the first piece is there when this returns. Raises Away."""
-        pieces = self._depot.blobs.stream(object_key(company, sha256), first, last)
+        pieces = self._depot.blobs.pieces(object_key(company, sha256), first, last)
         beginning = await self._asked(anext(pieces, b""))
 
         async def rest() -> AsyncIterator[bytes]:

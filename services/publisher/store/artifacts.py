@@ -138,11 +138,6 @@ class ArtifactStore:
             for r in rows
         ]
 
-    async def awaits_collection(self, kind: str, node_id: UUID) -> bool:
-        """Whether jobs of this kind are about to add what the node has delivered."""
-        found = "select exists (select from jobs where kind = $1 and state in ('queued', 'running') and ref like $2)"
-        return bool(await self._db.fetchval(found, kind, f"{node_id}:%"))
-
     async def artifact(self, company: str, id: UUID) -> Artifact | None:
         row = await self._db.fetchrow(f"{ARTIFACT} {FROM} where a.company_id = $1 and a.id = $2", company, id)
         return None if row is None else self._artifact(row)

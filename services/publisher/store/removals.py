@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -22,10 +22,16 @@ CROWDED = f"""
 select p.company_id, p.task_id from previews p join sites s on s.company_id = p.company_id and s.task_id = p.task_id
 where ($3::text is null or p.company_id = $3) and ($4::uuid is null or p.task_id = $4)
   and p.state in ('ready', 'failed') and p.version is distinct from s.latest and p.version is distinct from s.approved
-  and not {IS_SHARED}
+  and not {IS_SHARED} and s.version > $1
   and (select count(*) from previews n where n.company_id = p.company_id and n.task_id = p.task_id
        and n.version > p.version and (p.state = 'failed' or n.state = 'ready')) >= $1
 group by p.company_id, p.task_id order by min(p.created_at), p.task_id limit $2
+"""
+#: Nothing keeps an artifact: no link leads to it, no version of a site is made of it.
+FREE = """
+not exists (select from shares h where h.artifact_id = a.id and h.revoked_at is null and h.expires_at > clock_timestamp())
+and not exists (select from previews p where p.node_id = a.node_id and p.attempt = a.attempt
+                and p.state <> 'failed' and p.tree ? coalesce(a.path, ''))
 """
 #: Artifacts that $1 newer versions have followed, and that nothing keeps. Previews go with their sites' versions.
 OUTDATED = """
@@ -36,15 +42,11 @@ with crowded as (
 select {columns} from crowded c join artifacts a using (company_id, producer, slot)
 where (select count(*) from artifacts n where n.company_id = a.company_id and n.producer = a.producer
        and n.slot = a.slot and n.version > a.version) >= $1
-  and not exists (select from shares h where h.artifact_id = a.id and h.revoked_at is null
-                  and h.expires_at > clock_timestamp())
-  and not exists (select from previews p where p.node_id = a.node_id and p.attempt = a.attempt
-                  and p.state <> 'failed' and p.tree ? coalesce(a.path, ''))
+  and {free}
 order by a.created_at, a.id limit $2
 """
-REMOVE_OUTDATED = f"""
-delete from artifacts where id in ({OUTDATED.format(columns="a.id")} for update of a skip locked) returning {GONE}
-"""
+#: Who shares an artifact locks it first: what was shared before we had the lock is seen by the statement that comes then.
+REMOVE_FREE = f"delete from artifacts a where a.id = any($1) and {FREE} returning {GONE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +108,18 @@ class RemovalStore:
 
     async def outdated(self, keep: int, most: int, company: str | None, task_id: UUID | None) -> list[Gone]:
         columns = ", ".join(f"a.{name}" for name in GONE.split(", "))
-        rows = await self._db.fetch(OUTDATED.format(columns=columns), keep, most, company, task_id)
+        rows = await self._db.fetch(OUTDATED.format(columns=columns, free=FREE), keep, most, company, task_id)
         return [_gone(row) for row in rows]
 
     async def remove_outdated(self, keep: int, most: int, company: str | None, task_id: UUID | None) -> list[Gone]:
-        return [_gone(row) for row in await self._db.fetch(REMOVE_OUTDATED, keep, most, company, task_id)]
+        """In a transaction."""
+        found = OUTDATED.format(columns="a.id", free=FREE)
+        rows = await self._db.fetch(f"{found} for update of a skip locked", keep, most, company, task_id)
+        return await self.remove_free([row["id"] for row in rows])
+
+    async def remove_free(self, ids: Sequence[UUID]) -> list[Gone]:
+        """Those of them that nothing keeps. They are locked."""
+        return [_gone(row) for row in await self._db.fetch(REMOVE_FREE, list(ids))]
 
     async def note(self, company: str, removals: Iterable[Removal], by: str | None) -> None:
         await self._db.executemany(

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from chassis.postgres import Connection, Pool
+from chassis.postgres import Connection, Pool, affected
 from contracts.tool import ToolContext
 
 ONE = "the preview"  # an attempt wants at most one: its slot
+
+OF_ATTEMPT = "node_id = $1 and attempt = $2"
 
 #: Tools of one attempt take turns: what it has written is counted before more is.
 HOLD = "select pg_advisory_xact_lock(hashtextextended($1, 1))"
@@ -29,6 +31,13 @@ class Staged:
     files: dict[str, File] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     entry: str | None = None
+
+
+class OldAttempt(NamedTuple):
+    company_id: str
+    run_id: UUID
+    node_id: UUID
+    attempt: int
 
 
 class Soon(NamedTuple):
@@ -87,9 +96,29 @@ class StagedStore:
             place.effect,
         )
 
-    async def clear(self, node_id: UUID, attempt: int) -> None:
-        """They are artifacts now."""
-        await self._db.execute("delete from staged where node_id = $1 and attempt = $2", node_id, attempt)
+    async def clear(self, node_id: UUID, attempt: int) -> int:
+        """They are artifacts now, or never will be. How many there were."""
+        return affected(await self._db.execute(f"delete from staged where {OF_ATTEMPT}", node_id, attempt))
+
+    async def old(self, seconds: float, most: int) -> list[OldAttempt]:
+        """Attempts whose last word is so old."""
+        rows = await self._db.fetch(
+            """
+            select company_id, run_id, node_id, attempt from staged group by company_id, run_id, node_id, attempt
+            having max(staged_at) < clock_timestamp() - make_interval(secs => $1) order by max(staged_at) limit $2
+            """,
+            *(seconds, most),
+        )
+        return [OldAttempt(**row) for row in rows]
+
+    async def keep(self, node_id: UUID, attempt: int) -> None:
+        """As if they had been written just now."""
+        await self._db.execute(f"update staged set staged_at = clock_timestamp() where {OF_ATTEMPT}", node_id, attempt)
+
+    async def awaits_collection(self, kind: str, node_id: UUID) -> bool:
+        """Whether jobs of this kind are about to add what the node has delivered."""
+        found = "select exists (select from jobs where kind = $1 and state in ('queued', 'running') and ref like $2)"
+        return bool(await self._db.fetchval(found, kind, f"{node_id}:%"))
 
     async def delivered(self, company: str, node_id: UUID, attempt: int) -> Soon:
         """Staged or artifacts already: one statement, for they become artifacts while somebody asks."""
