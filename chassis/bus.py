@@ -75,6 +75,7 @@ class Bus:
             graceful_timeout=graceful_timeout,
             drain_timeout=5,
             apply_types=False,
+            serializer=None,  # or a model is built for every subject, which nothing uses then
             decoder=_the_message_itself,
             logger=None,
         )

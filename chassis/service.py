@@ -7,7 +7,6 @@ async with running(...) as chassis:         inside another's loop (the gateway's
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from chassis import logs, starting, telemetry
+from chassis import garbage, logs, starting, telemetry
 from chassis.blobs import Blobs
 from chassis.bus import Bus
 from chassis.consumer import Consumer
@@ -200,13 +199,6 @@ async def _vital(loop: Awaitable[None], name: str) -> None:
         os._exit(70)
 
 
-def collect_garbage_less_often() -> None:
-    """What a process holds after its start it holds to its end: not looked at again, or it is a tenth of all CPU."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
 async def _serve_until_told(name: str, settings: ServiceSettings, build: Build) -> None:
     stop, started = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -214,7 +206,7 @@ async def _serve_until_told(name: str, settings: ServiceSettings, build: Build) 
 
     async def serve() -> None:
         async with running(name, settings, build):
-            collect_garbage_less_often()
+            garbage.spare_what_is_there()
             started.set()
             await stop.wait()
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from chassis import garbage
+
 settings.register_profile("house", deadline=None)  # no test is timed: it would fail where the machine is busy
 settings.load_profile("house")
 
@@ -28,6 +30,10 @@ def pytest_configure() -> None:
     os.environ.setdefault("CHAOS_HALF", half)
     if os.environ.get("TEST_HALF") == "auto":
         os.environ["TEST_HALF"] = half
+
+
+def pytest_collection_finish() -> None:
+    garbage.spare_what_is_there()
 
 
 #: tests that start, kill and wait for whole processes: `make test` plays one half of them, and at the next commit the other
