@@ -8,20 +8,21 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
 from chassis.keeper import Keeper
 from chassis.roles import plain_url
+from chassis.settings import ServiceSettings
+from chassis.testing.lending import Databases
 from chassis.testing.servers import (
     Database,
     NatsServer,
     create_bucket,
-    create_database,
-    drop_database,
     ensure_template,
     object_store_of,
 )
@@ -35,6 +36,9 @@ from deploy.local.s3 import S3
 GIVEN = {
     n: os.environ.get(f"TEST_{n}") or os.environ.get(n, "") for n in ("NATS_URL", "DATABASE_URL", "S3_ENDPOINT_URL")
 }
+
+S = TypeVar("S", bound=ServiceSettings)
+SettingsOf = Callable[..., Any]
 
 PREFIX = "fluidcrew-test-"
 LOCKLESS = 3600.0  # seconds that a directory may be without a lock: those of single tests have none
@@ -87,12 +91,19 @@ def database_template(postgres_admin_url: str) -> str:
     return asyncio.run(ensure_template(postgres_admin_url))
 
 
-@pytest.fixture
-def database(postgres_admin_url: str, database_template: str) -> Iterator[Database]:
-    """A migrated database that nobody else sees."""
-    made = asyncio.run(create_database(postgres_admin_url, database_template))
+@pytest.fixture(scope="session")
+def databases(postgres_admin_url: str, database_template: str) -> Iterator[Databases]:
+    made = Databases(postgres_admin_url, database_template)
     yield made
-    asyncio.run(drop_database(postgres_admin_url, made))
+    asyncio.run(made.drop())
+
+
+@pytest.fixture
+def database(databases: Databases) -> Iterator[Database]:
+    """A migrated database that nobody else sees, as the migrations leave it."""
+    lent = asyncio.run(databases.lend())
+    yield lent
+    asyncio.run(databases.take_back(lent))
 
 
 @pytest.fixture
@@ -145,4 +156,23 @@ def object_store_settings(_object_store: S3 | None) -> dict[str, str]:
         "S3_SECRET_ACCESS_KEY": _object_store.secret_key,
     }
     asyncio.run(create_bucket(settings))
+    return settings
+
+
+@pytest.fixture
+def object_store(object_store_settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The same, where the settings of services are read from."""
+    for name, value in object_store_settings.items():
+        monkeypatch.setenv(name, value)
+    return object_store_settings
+
+
+@pytest.fixture
+def settings_of(database: Database, nats_server: NatsServer) -> SettingsOf:
+    """A service's as it is run: `settings_of(ServiceSettings, "planner", lease=2.0)` has its own bus user and role."""
+
+    def settings(kind: type[S], service: str, **fields: Any) -> S:
+        urls: dict[str, Any] = {"nats_url": nats_server.url(service), "database_url": database.url_for(service)}
+        return kind(**urls, drain_timeout=3.0, env="test", **fields)
+
     return settings

@@ -19,6 +19,7 @@ from chassis.settings import ServiceSettings
 from chassis.testing.eventually import eventually
 from chassis.testing.fake_openai import FakeOpenAI
 from chassis.testing.outbox_table import FACT
+from chassis.testing.plugin import SettingsOf
 from chassis.testing.servers import Database, NatsServer
 from contracts.errors import Rejection
 from contracts.executor import (
@@ -154,17 +155,10 @@ async def world(
     database: Database,
     nats_server: NatsServer,
     keeper: Keeper,
-    object_store_settings: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
+    object_store: dict[str, str],
+    settings_of: SettingsOf,
 ) -> AsyncIterator[World]:
-    for name, value in object_store_settings.items():
-        monkeypatch.setenv(name, value)
-
-    def settings(kind: type[ServiceSettings], service: str, **fields: Any) -> ServiceSettings:
-        urls = {"nats_url": nats_server.url(service), "database_url": database.url_for(service)}
-        return kind(**urls, drain_timeout=3.0, env="test", **fields)
-
-    async with World(settings, database, nats_server).open() as world:
+    async with World(settings_of, database, nats_server).open() as world:
         yield world
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from chassis.keeper import Keeper
 from chassis.service import Build, Chassis, running
 from chassis.settings import ServiceSettings
 from chassis.testing.eventually import eventually
+from chassis.testing.plugin import SettingsOf
 from chassis.testing.servers import Database, NatsServer
 from chassis.unit_of_work import fingerprint
 from contracts.budgets import Reserved, ReserveSpend, Settled, SettleSpend, Shortage
@@ -224,25 +225,21 @@ async def world(
     database: Database,
     nats_server: NatsServer,
     keeper: Keeper,
-    object_store_settings: dict[str, str],
+    object_store: dict[str, str],
+    settings_of: SettingsOf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[World]:
     """The bus and a scripted executor; feedback is started by the test, or by `live`, and no model reviews."""
-    for name, value in {**object_store_settings, "LLM_DEFAULT_PROVIDER": "demo"}.items():
-        monkeypatch.setenv(name, value)
-
-    def settings(kind: type[ServiceSettings], service: str, **fields: Any) -> ServiceSettings:
-        urls = {"nats_url": nats_server.url(service), "database_url": database.url_for(service)}
-        return kind(**urls, drain_timeout=3.0, env="test", **fields)
+    monkeypatch.setenv("LLM_DEFAULT_PROVIDER", "demo")
 
     def start_feedback(**fields: Any) -> AbstractAsyncContextManager[Chassis]:
-        return running("feedback", settings(FeedbackSettings, "feedback", **({"reviewer": "none"} | fields)), build)
+        return running("feedback", settings_of(FeedbackSettings, "feedback", **({"reviewer": "none"} | fields)), build)
 
     def start_publisher(answers: Build) -> AbstractAsyncContextManager[Chassis]:
-        return running("publisher", settings(ServiceSettings, "publisher"), answers)
+        return running("publisher", settings_of(ServiceSettings, "publisher"), answers)
 
     scripted = ScriptedExecutor()
-    async with running("executor", settings(ServiceSettings, "executor"), scripted.build):
+    async with running("executor", settings_of(ServiceSettings, "executor"), scripted.build):
         urls = {"NATS_URL": nats_server.url("feedback"), "DATABASE_URL": database.url_for("feedback")}
         yield World(scripted, start_feedback, start_publisher, urls)
 
@@ -252,10 +249,3 @@ async def live(world: World) -> AsyncIterator[World]:
     """The same with feedback running, code checks only."""
     async with world.start_feedback():
         yield world
-
-
-@asynccontextmanager
-async def refused(code: Code) -> AsyncIterator[pytest.ExceptionInfo[Rejection]]:
-    with pytest.raises(Rejection) as caught:
-        yield caught
-    assert caught.value.failure.code is code

@@ -11,6 +11,7 @@ import pytest
 
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
+from chassis.testing.refusing import refused
 from contracts import feedback
 from contracts.errors import Code, Rejection
 from contracts.executor import NodeStatus
@@ -19,7 +20,7 @@ from contracts.message import Event
 from contracts.plan import Gate
 from contracts.scope import Scope
 from contracts.verdict import Decision, Effect, Source
-from tests.feedback.conftest import GOOD, World, a_case, giving, next_attempt, refused, reviewing
+from tests.feedback.conftest import GOOD, World, a_case, giving, next_attempt, reviewing
 
 NOT_JSON = {"params": {"output_format": "json"}}
 

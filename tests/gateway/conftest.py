@@ -76,13 +76,6 @@ async def table(database: Database) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-def object_store(object_store_settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what travels by reference needs one."""
-    for name, value in object_store_settings.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture
 def start_owner(database: Database, nats_server: NatsServer, keeper: Keeper) -> StartOwner:
     @asynccontextmanager
     async def start(

@@ -69,7 +69,7 @@ async def test_a_fact_that_cannot_be_read_keeps_its_place_and_what_comes_after_i
 
 
 async def test_a_fact_whose_large_body_is_gone_is_passed_over_and_told_in_its_place_once_it_is_there_again(
-    start_gateway: StartGateway, stream: JetStreamContext, table: asyncpg.Connection, object_store: None
+    start_gateway: StartGateway, stream: JetStreamContext, table: asyncpg.Connection, object_store: dict[str, str]
 ) -> None:
     run_id = uuid4()
     fact = started(run_id, 1)

@@ -34,18 +34,21 @@ from contracts.artifacts import (
 from contracts.errors import Code, Rejection, RetryLater
 from contracts.executor import NodeStatus, RunNode, Usage
 from contracts.message import Event, Request
+from contracts.page import Page
 from contracts.plan import Gate
-from contracts.planner import GetTask, Task, TaskStatus
+from contracts.planner import GetTask, Task, TaskStatus, TaskWasDeleted
 from contracts.previews import GetPreview, ListPreviews, Preview, PreviewState, SubmitPreview
 from contracts.refs import BlobRef
 from contracts.review import GetReviewCase, ReviewCase
 from contracts.run_facts import NodeCompleted, NodeReused
+from contracts.task_control import Company, ListCompanies
 from contracts.tool import ToolContext
 from services.publisher.app import build
 from services.publisher.settings import PublisherSettings
 
 A = TypeVar("A", bound=BaseModel)
 
+NEWCOMER = "newcomer"  # a company that has delivered nothing
 GUIDE = "# Tides\n\nTwo high waters a day, each about fifty minutes later than the day before."
 
 
@@ -127,6 +130,7 @@ class Others:
     tasks: dict[UUID, Task] = field(default_factory=dict)
     asked: list[Request[Any]] = field(default_factory=list)
     executor: Chassis | None = None
+    planner: Chassis | None = None
     is_away: bool = False
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -136,7 +140,9 @@ class Others:
         chassis.bus.serve(GetReviewCase, self.case)
 
     async def build_planner(self, chassis: Chassis) -> None:
+        self.planner = chassis
         chassis.bus.serve(GetTask, self.task)
+        chassis.bus.serve(ListCompanies, self.companies)
 
     async def case(self, request: GetReviewCase, _: Context) -> ReviewCase:
         self.asked.append(request)
@@ -152,6 +158,11 @@ class Others:
         if (found := self.tasks.get(request.task_id)) is None:
             raise Rejection(Code.NOT_FOUND, f"there is no task {request.task_id}")
         return found
+
+    async def companies(self, request: ListCompanies, _: Context) -> Page[Company]:
+        now = datetime.now(UTC)
+        known = [Company(id=slug, name=slug, created_at=now) for slug in ("default", NEWCOMER)]
+        return Page[Company](items=known[request.offset :], total=len(known))
 
 
 @dataclass
@@ -181,6 +192,15 @@ class World:
         task = a_task(uuid4(), project)
         self.others.tasks[task.id] = task
         return task.id
+
+    async def delete(self, task_id: UUID) -> None:
+        """As the planner does; publisher has heard of it."""
+        del self.others.tasks[task_id]
+        assert self.others.planner is not None
+        async with self.others.planner.uow.begin(Context(request_id="test")) as tx:
+            tx.publish(TaskWasDeleted(task_id=task_id, title="A guide for sailors"))
+        heard = "select 1 from deleted_tasks where task_id = $1"
+        await eventually(lambda: self.rows(heard, task_id), what="publisher to hear of the deletion")
 
     async def artifacts(self, **fields: Any) -> list[Artifact]:
         """The oldest first."""
