@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from chassis.blobs import Blobs
@@ -83,6 +83,7 @@ class Strays:
     """A rule of retention: what was put in our place and of which nobody ever said what it is, its sender having died."""
 
     depot: Depot
+    companies: Callable[[], Awaitable[Iterable[str]]] | None = None  # beside those on record
     old: float = OLD
     every: float = EVERY
     name: str = "strays"
@@ -93,12 +94,16 @@ class Strays:
         if time.monotonic() < self._next:
             return 0
         objects = self.depot.objects(connection)
-        companies = await objects.companies()
+        companies = await self._companies(objects)
         gone = sum([await self._delete_of(objects, company) for company in companies])
         self._next = time.monotonic() + self.every
         for company in companies:
             gone += await self.depot.blobs.abandon(self.depot.place(company), self.old)
         return gone
+
+    async def _companies(self, objects: Objects) -> list[str]:
+        others = () if self.companies is None else await self.companies()
+        return sorted({*await objects.companies(), *others})
 
     async def _delete_of(self, objects: Objects, company: str) -> int:
         place, gone = self.depot.place(company), 0

@@ -38,6 +38,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **more)
         self._asking, self._reading = Timer(), Timer()
         self._head = 0
+        self._wrong: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -55,7 +56,13 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._asking.end()
+        if sum(name == b"host" for name, _ in self.headers) > 1:
+            self._wrong = "There is more than one Host header; send one."
+            raise ValueError(self._wrong)  # the parser goes no further, and says 400
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(self._wrong or msg)
 
     def _begin(self) -> None:
         self._head = 0

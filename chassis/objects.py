@@ -10,10 +10,16 @@ from dataclasses import dataclass
 
 from chassis.postgres import Connection, Pool
 
+AT_ONCE = 1_000  # objects of a statement
+LOOKS = 20  # statements
+SHOWN = 100_000  # objects that are looked at for who only wants to see
 #: what is doomed for so long has lost who was to delete it
-UNUSED = """
-(o.doomed_at is null or o.doomed_at < clock_timestamp() - interval '1 hour') and not ({named})
+OLD = """
+(o.doomed_at is null or o.doomed_at < clock_timestamp() - interval '1 hour')
 and o.wanted_at < clock_timestamp() - make_interval(secs => {age})
+"""
+OLDEST = f"""
+from objects o where ($1::text is null or o.company_id = $1) and {OLD.format(age="$2")} order by o.wanted_at limit $4
 """
 
 
@@ -27,7 +33,7 @@ class Kept:
     companies: str = "select distinct company_id from objects"  # who may have sent some
 
     def unused(self, age: str) -> str:
-        return UNUSED.format(named=self.named, age=age)
+        return f"{OLD.format(age=age)} and not ({self.named})"
 
 
 class Objects:
@@ -59,29 +65,42 @@ class Objects:
         )
 
     async def unused(self, company: str | None, older_than: float, most: int) -> list[tuple[str, str, int]]:
-        """Company, sha256 and size of what nobody names and nobody has wanted for so many seconds."""
+        """Company, sha256 and size of what nobody names and nobody has wanted for so many seconds, among the oldest."""
         rows = await self._db.fetch(
             f"""
-            select o.company_id, o.sha256, o.size from objects o
-            where ($1::text is null or o.company_id = $1) and {self._kept.unused("$2")} order by o.wanted_at limit $3
+            select o.company_id, o.sha256, o.size from (select o.* {OLDEST}) o
+            where not ({self._kept.named}) order by o.wanted_at limit $3
             """,
-            *(company, older_than, most),
+            *(company, older_than, most, SHOWN),
         )
         return [(row["company_id"], row["sha256"], row["size"]) for row in rows]
 
     async def doom_unused(self, company: str | None, older_than: float, most: int) -> list[tuple[str, str, int]]:
-        """The same, marked: from now on nobody begins to use them."""
-        rows = await self._db.fetch(
-            f"""
-            update objects as d set doomed_at = clock_timestamp(), stored = false
-            from (select o.company_id, o.sha256 from objects o
-                  where ($1::text is null or o.company_id = $1) and {self._kept.unused("$2")}
-                  order by o.wanted_at limit $3 for update skip locked) as x
-            where d.company_id = x.company_id and d.sha256 = x.sha256 returning d.company_id, d.sha256, d.size
-            """,
-            *(company, older_than, most),
-        )
-        return [(row["company_id"], row["sha256"], row["size"]) for row in rows]
+        """The same, marked: from now on nobody begins to use them. What is named counts as wanted now, so that whoever comes
+        next looks at others: no look takes longer because much is kept."""
+        found: list[tuple[str, str, int]] = []
+        for _ in range(LOOKS):
+            rows = await self._db.fetch(self._doom_oldest, company, older_than, most - len(found), AT_ONCE)
+            found += [(row["company_id"], row["sha256"], row["size"]) for row in rows if row["sha256"] is not None]
+            if rows[0]["seen"] < AT_ONCE or len(found) == most:
+                break
+        return found
+
+    @property
+    def _doom_oldest(self) -> str:
+        """At least one row: how many were seen, and each that was doomed."""
+        return f"""
+            with seen as materialized (
+                select o.company_id, o.sha256, ({self._kept.named}) as named {OLDEST} for update of o skip locked),
+            touched as (
+                update objects as t set wanted_at = clock_timestamp() from seen x
+                where x.named and t.company_id = x.company_id and t.sha256 = x.sha256),
+            doomed as (
+                update objects as d set doomed_at = clock_timestamp(), stored = false
+                from (select * from seen where not named limit $3) x
+                where d.company_id = x.company_id and d.sha256 = x.sha256 returning d.company_id, d.sha256, d.size)
+            select s.n as seen, d.* from (select count(*)::int as n from seen) s left join doomed d on true
+        """
 
     async def doom(self, company: str, sha256s: Collection[str], older_than: float) -> tuple[set[str], bool]:
         """Of these, those that are marked, now or before. And whether others, that nobody names either, were wanted too

@@ -20,6 +20,10 @@ class Outage:
         self._about = about
         self._since: float | None = None
 
+    @property
+    def lasts(self) -> bool:
+        return self._since is not None
+
     def noticed(self, error: BaseException) -> None:
         if self._since is None:
             self._since = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from contracts import feedback, run_facts
+from contracts import feedback, planner, run_facts
 from contracts.message import Message
 from contracts.refs import Value
 from contracts.subjects import Kind, story_filter
@@ -89,10 +89,13 @@ PUBLISHER_RESULTS = ConsumerSpec(
     filter_subjects=_facts(run_facts.NodeCompleted, run_facts.NodeReused),
     max_ack_pending=256,
 )
+PUBLISHER_TASKS = ConsumerSpec(
+    stream="EVENTS", durable="publisher-tasks", filter_subjects=_facts(planner.TaskWasDeleted)
+)
 
 CONSUMERS: tuple[ConsumerSpec, ...] = (
     *(TIMELINE, PLANNER_RUNS, FEEDBACK_RESULTS, EXECUTOR_VERDICTS),
-    PUBLISHER_RESULTS,
+    *(PUBLISHER_RESULTS, PUBLISHER_TASKS),
 )
 
 

@@ -15,9 +15,11 @@ from services.publisher.domain.addresses import Origin
 from services.publisher.handlers import collecting, publishing, sweeping
 from services.publisher.handlers.artifacts import Artifacts
 from services.publisher.handlers.collecting import Collecting
+from services.publisher.handlers.deletions import Deletions
 from services.publisher.handlers.previews import Previews
 from services.publisher.handlers.publishing import Publishing
 from services.publisher.handlers.shares import Shares
+from services.publisher.handlers.strays import every_company
 from services.publisher.handlers.sweeping import OldVersions, Sweeping
 from services.publisher.handlers.tools import Tools
 from services.publisher.handlers.undelivered import Undelivered
@@ -48,6 +50,7 @@ async def build(chassis: Chassis) -> None:
         sweeper,
         Tools(uow, depot),
         results,
+        Deletions(uow),
     )
     lease = settings.lease
     jobs.register(
@@ -68,7 +71,7 @@ async def build(chassis: Chassis) -> None:
     )
     jobs.register(sweeping.DELETE, sweeper.work, concurrency=1, lease=lease)
     keep = settings.retention_staged_days * DAY
-    chassis.retention.add(Undelivered(bus, keep), OldVersions(sweeper), Strays(depot))
+    chassis.retention.add(Undelivered(bus, keep), OldVersions(sweeper), Strays(depot, partial(every_company, bus)))
     shown = Application(Sites(pool, origin), Shelf(depot, settings.cache), origin, settings.frames)
     chassis.background("previews", Server(shown, listening).run)
     chassis.on_drain(partial(jobs.drain, settings.drain_timeout * TO_FINISH))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from chassis.bus import Bus
 from contracts import artifacts as a
 from contracts import previews as p
+from contracts.planner import TaskWasDeleted
 from contracts.run_facts import NodeCompleted, NodeReused
-from contracts.streams import PUBLISHER_RESULTS
+from contracts.streams import PUBLISHER_RESULTS, PUBLISHER_TASKS
 from services.publisher.handlers.artifacts import Artifacts
 from services.publisher.handlers.collecting import Collecting
+from services.publisher.handlers.deletions import Deletions
 from services.publisher.handlers.previews import Previews
 from services.publisher.handlers.shares import Shares
 from services.publisher.handlers.sweeping import Sweeping
@@ -23,6 +25,7 @@ def subscribe(
     sweeping: Sweeping,
     tools: Tools,
     collecting: Collecting,
+    deletions: Deletions,
 ) -> None:
     bus.serve(a.ListArtifacts, artifacts.page)
     bus.serve(a.CountArtifacts, artifacts.count)
@@ -46,3 +49,4 @@ def subscribe(
     bus.serve(a.PublishPreviewTool, tools.publish_preview)
     bus.serve(a.AddLink, tools.add_link)
     bus.on(PUBLISHER_RESULTS, {NodeCompleted: collecting.on_completed, NodeReused: collecting.on_reused})
+    bus.on(PUBLISHER_TASKS, {TaskWasDeleted: deletions.on_deleted})

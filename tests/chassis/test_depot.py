@@ -117,6 +117,27 @@ async def test_what_somebody_names_or_wanted_lately_is_not_doomed(
     assert [sha256 for _, sha256, _ in await objects.doom_unused(None, NOW, 10)] == [young]
 
 
+async def test_the_oldest_are_looked_at_and_what_is_named_among_them_hides_nobody_for_long(
+    depot: Depot, objects: Objects, pool: Pool, company: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.objects.AT_ONCE", 2)
+    monkeypatch.setattr("chassis.objects.LOOKS", 1)
+    for age in ("3 minutes", "2 minutes"):
+        await depot.want(company, {f"named for {age}": len(NAMED)})
+        await pool.execute(
+            "update objects set wanted_at = now() - $1::text::interval where sha256 = $2", age, f"named for {age}"
+        )
+    await depot.want(company, {"not named": len(UNNAMED)})
+    await pool.execute(A_MINUTE_AGO)
+    assert await objects.doom_unused(company, 30.0, 10) == [], "two were looked at"
+    assert await objects.doom_unused(company, 30.0, 10) == [(company, "not named", len(UNNAMED))]
+    monkeypatch.setattr("chassis.objects.LOOKS", 9)
+    await depot.want(company, {f"{n}": len(UNNAMED) for n in range(5)})
+    await pool.execute(A_MINUTE_AGO)
+    assert len(await objects.doom_unused(company, 30.0, 3)) == 3, "no more than were asked for"
+    assert len(await objects.doom_unused(company, 30.0, 3)) == 2
+
+
 async def test_wanting_it_again_keeps_it_from_being_doomed(
     depot: Depot, objects: Objects, pool: Pool, company: str
 ) -> None:

@@ -74,6 +74,17 @@ async def test_a_head_that_is_too_long_is_told_so() -> None:
         assert b"head of the request" in answer
 
 
+async def test_a_request_that_names_two_hosts_is_refused() -> None:
+    """Which of them counts is where a proxy and we could differ."""
+    async with serving() as (server, port), a_client(port) as client:
+        await say(client, b"POST / HTTP/1.1\r\nHost: localhost\r\nhost: evil\r\nContent-Length: 2\r\n\r\n{}" + GET)
+        answer = await rest(client)
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert b"more than one Host" in answer
+        assert answer.count(b"HTTP/1.1") == 1, "nothing behind it is heard"
+        assert server.server_state.total_requests == 0
+
+
 async def test_who_never_finishes_asking_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_connection, "ASKING", 0.1)
     async with serving() as (server, port), a_client(port) as silent, a_client(port) as slow, a_client(port) as again:

@@ -23,6 +23,7 @@ VERSION = st.builds(
     state=st.sampled_from(sorted(PreviewState)),
     approved=st.booleans(),
     shared=st.booleans(),
+    named=st.booleans(),
 )
 
 
@@ -41,7 +42,7 @@ def test_retention_takes_only_what_nobody_looks_at_and_leaves_so_many_that_open(
 ) -> None:
     gone = list(beyond(versions, keep))
     for each in gone:
-        assert not any((each.latest, each.approved, each.shared))
+        assert not any((each.latest, each.approved, each.shared, each.named))
         assert each.state in FINAL
     left = [each for each in versions if each not in gone]
     opening = [each for each in versions if each.state == PreviewState.READY]
@@ -55,7 +56,7 @@ def test_beside_what_is_kept_for_a_reason_there_are_never_more_than_were_asked_f
     versions: list[Kept], keep: int
 ) -> None:
     left = [each for each in versions if each not in list(beyond(versions, keep))]
-    for_no_reason = [each for each in left if why_kept(each) is None and not each.latest]
+    for_no_reason = [each for each in left if why_kept(each) is None and not each.latest and not each.named]
     assert len([each for each in for_no_reason if each.state == PreviewState.READY]) <= keep
     assert len([each for each in for_no_reason if each.state == PreviewState.FAILED]) <= keep
 

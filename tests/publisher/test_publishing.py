@@ -18,12 +18,13 @@ import httpx
 import psutil
 import pytest
 
+from chassis.confined import WorkerDied
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from chassis.testing.servers import Database
 from contracts.artifacts import AddArtifact
 from contracts.previews import GetPreview, Preview, PreviewState, SubmitPreview
-from services.publisher.adapters.unpacker import Unpacker, WorkerDied
+from services.publisher.adapters.unpacker import Unpacker
 from services.publisher.handlers import publishing
 from services.publisher.store.sites import SiteStore
 from tests.gateway.proxy import Proxy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,9 @@ from chassis.testing.eventually import eventually
 from contracts.artifacts import AddArtifact
 from contracts.errors import RetryLater
 from contracts.previews import PinPreview
+from services.publisher.serving import sites
+from services.publisher.serving.server import Server
+from services.publisher.serving.sites import Recent
 from tests.publisher.conftest import Agent, World, a_case
 from tests.publisher.test_previews import published
 from tests.publisher.test_publishing import gated
@@ -105,3 +109,39 @@ async def test_results_wait_for_an_object_store_that_is_away_and_what_is_known_i
             await Agent(world, case).write("a.md", "an agent is told to wait, and asks again")
         gate.cut = False
         assert "guide.md" in await world.collected(case)
+
+
+async def test_a_server_of_previews_that_ends_by_itself_ends_its_process() -> None:
+    """What raises here is what `chassis.service` ends the process for."""
+
+    async def application(scope: object, receive: object, send: object) -> None: ...
+
+    server, stop = Server(application, socket.create_server(("127.0.0.1", 0))), asyncio.Event()
+    serving = asyncio.create_task(server.run(stop))
+    await eventually(lambda: server._server.started, what="the server")
+    server._server.should_exit = True
+    with pytest.raises(RuntimeError, match="nobody told it to"):
+        async with asyncio.timeout(10):
+            await serving
+
+
+async def test_nobody_waits_for_a_database_that_is_known_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sites, "PATIENCE", 600.0)
+    recent: Recent[str, str] = Recent(10, 0.0)
+    answers = asyncio.Event()
+
+    async def found() -> str:
+        return "known"
+
+    async def refused() -> str:
+        raise ConnectionError
+
+    async def frozen() -> str:
+        await answers.wait()
+        return "news"
+
+    assert [await recent.get("site", look) for look in (found, refused)] == ["known"] * 2
+    async with asyncio.timeout(30):
+        assert [await recent.get("site", frozen) for _ in range(2)] == ["known"] * 2
+        answers.set()
+        assert await recent.get("site", frozen) == "news"

@@ -9,13 +9,14 @@ import pytest
 
 from chassis.depot import Depot, Strays
 from chassis.testing.eventually import eventually
-from contracts.artifacts import AddArtifact, RemoveArtifact
+from contracts.artifacts import AddArtifact, RemoveArtifact, object_key
 from contracts.errors import Rejection
 from contracts.previews import CreateShare, ListRemovals, PinPreview, PreviewState, Sweep, SweepReport
 from contracts.refs import BlobRef
+from contracts.review import ReviewCase
 from services.publisher.store.objects import DELIVERABLES
 from services.publisher.store.removals import RemovalStore
-from tests.publisher.conftest import Agent, World, a_case
+from tests.publisher.conftest import NEWCOMER, Agent, World, a_case, reused
 from tests.publisher.test_previews import listed, published
 
 
@@ -160,6 +161,17 @@ async def test_what_was_stored_and_never_named_goes_and_nothing_else(world: Worl
         assert await stored(world, stray, named, other) == [False, True, True]
 
 
+async def test_the_first_that_a_company_sent_goes_too_when_nobody_said_what_it_is(world: World) -> None:
+    place = object_key(NEWCOMER, "").removesuffix("/")
+    async with world.start_publisher() as chassis:
+        ref = await world.executor.blobs.put(b"# First", company=place, content_type="text/markdown")
+        rule = next(each for each in chassis.retention._rules if isinstance(each, Strays))
+        rule.old = -2.0
+        async with chassis.pool.acquire() as connection:
+            await rule.step(connection, 500)
+        assert await stored(world, ref) == [False]
+
+
 async def test_what_was_removed_stays_on_record(world: World) -> None:
     async with world.start_publisher(keep=1):
         task = world.task()
@@ -201,3 +213,38 @@ async def test_sites_full_of_what_is_shared_do_not_hide_the_ones_behind_them(wor
         store = RemovalStore(chassis.pool)
         assert [site.task_id for site in await store.crowded(1, 1, None, None)] == [other]
         assert [(i.what, i.task_id) for i in (await sweep(world)).items] == [("preview", other)]
+
+
+async def test_a_version_that_the_newest_run_took_over_stays_however_old_it_is(world: World) -> None:
+    async with world.start_publisher(keep=1):
+        task = world.task()
+        made, taken_over, next_run = (a_case(task_id=task), *(a_case(task_id=task, attempt=0) for _ in range(2)))
+        agent = Agent(world, made)
+        await agent.write("index.html", "<p>of the first run")
+        await agent.publish()
+        await world.complete(made)
+        site = next(a for a in (await world.collected(made, 3)).values() if a.preview_id is not None)
+        await world.ended(site.preview_id)  # type: ignore[arg-type]
+        await _take_over(world, made, taken_over)
+        for number in range(2):
+            await published(world, task, index=f"<p>{number}")
+        assert _swept(await sweep(world, dry_run=True)) == [2]
+        assert _swept(await sweep(world)) == [2]
+        assert [p.version for p in await world.previews(task)] == [1, 3]
+        named = [a for a in await world.artifacts(run_id=taken_over.run_id) if a.preview_id is not None]
+        assert [a.preview_id for a in named] == [site.preview_id]
+
+        await _take_over(world, taken_over, next_run)
+        await world.complete(a_case(task_id=task, key="other"), last := a_case(task_id=task, key="other"))
+        await world.collected(last)
+        assert _swept(await sweep(world)) == [1], "two runs without it came later"
+
+
+def _swept(report: SweepReport) -> list[int | None]:
+    return [each.version for each in report.items if each.what == "preview"]
+
+
+async def _take_over(world: World, earlier: ReviewCase, later: ReviewCase) -> None:
+    world.others.cases[(later.node_id, 1)] = later
+    await world.tell(reused(later, earlier))
+    await world.collected(later, 3)

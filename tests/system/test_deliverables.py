@@ -104,6 +104,14 @@ async def test_a_folder_is_published_pinned_and_followed_from_the_command_line(
     assert listed.count("preview") >= 2
     swept = await said_by(COMMAND, "sweep", "--task", task, "--dry-run", **surroundings)
     assert "0 items would be removed" in swept
+    assert (await api.http.delete(f"/tasks/{task}")).status_code == 204
+    await eventually(lambda: _are_gone(url, approved), what="the end of its addresses")
+    swept = await api.post("/deliverables/sweep", {"task_id": task, "dry_run": True}, expect=200)
+    assert [item["why"] for item in swept["items"]] == ["its task was deleted"] * 2
+
+
+async def _are_gone(*urls: str) -> bool:
+    return {(await browse(url)).status_code for url in urls} == {410}
 
 
 @pytest.mark.system

@@ -196,7 +196,10 @@ async def download_artifact(request: Request, desk: DeskDep, parts: PartsDep, ar
 async def update_artifact(
     desk: DeskDep, artifact_id: UUID, body: ArtifactPatch, command_id: CommandIdDep
 ) -> ArtifactOut:
-    """`public`: whoever knows its address may read it; `private`: nobody without a key, unless it is shared."""
+    """`public`: whoever knows its address may read it; `private`: nobody without a key, unless it is shared.
+
+    Only previews have an address of their own; for others it changes nothing.
+    """
     asked = SetVisibility(command_id=command_id, artifact_id=artifact_id, visibility=body.visibility)
     return artifact_out(await desk.ask(asked))
 

@@ -137,7 +137,7 @@ async def update_task(desk: DeskDep, task_id: UUID, body: TaskPatch, command_id:
 
 @router.delete("/tasks/{task_id}", status_code=204, responses=describe(409))
 async def delete_task(desk: DeskDep, task_id: UUID, command_id: CommandIdDep) -> None:
-    """204 also when there is no such task; 409 while it runs."""
+    """204 also when there is no such task; 409 while it runs. What it delivered opens no more and is removed later."""
     await desk.ask(DeleteTask(command_id=command_id, task_id=task_id))
 
 

@@ -21,6 +21,7 @@ class Kept:
     latest: bool
     approved: bool
     shared: bool
+    named: bool  # by what the newest run has delivered, or taken over from an earlier one
     size: int | None
 
 
@@ -30,12 +31,17 @@ def beyond(versions: Sequence[Kept], keep: int) -> Iterator[Kept]:
     for position, each in enumerate(versions):
         opened += each.state == PreviewState.READY
         place = opened if each.state == PreviewState.READY else position + 1
-        if place > keep and not each.latest and why_kept(each) is None:
+        if place > keep and not each.latest and not each.named and why_kept(each) is None:
             yield each
 
 
+def ended(versions: Sequence[Kept]) -> Iterator[Kept]:
+    """Those of a site whose task was deleted: nobody opens, pins or shares any of them again."""
+    return (each for each in versions if each.state in FINAL)
+
+
 def why_kept(version: Kept) -> str | None:
-    """None when a person may remove it; retention spares the latest one as well."""
+    """None when a person may remove it; retention spares the latest one as well, and what the newest run names."""
     if version.state not in FINAL:
         return "it is being published"
     if version.approved:

@@ -29,7 +29,7 @@ from services.publisher.domain.media import ZIP
 from services.publisher.domain.versions import compared
 from services.publisher.handlers.delivering import deliver, next_version, receive, told
 from services.publisher.handlers.means import Means
-from services.publisher.handlers.refusals import no_artifact, no_preview, wrong
+from services.publisher.handlers.refusals import check_task, no_artifact, no_preview, wrong
 from services.publisher.store.artifacts import ArtifactStore, NewArtifact, Place
 from services.publisher.store.previews import NewPreview, PreviewStore
 from services.publisher.store.sites import Files, Site, SiteStore
@@ -131,6 +131,7 @@ class Previews(Means):
         found = await PreviewStore(tx.conn, self.origin).preview(company, id)
         if site is None or found is None:
             raise no_preview(id)
+        await check_task(tx, company, site.task_id)
         return site, found
 
     async def _known(self, tx: Tx, company: str, id: UUID) -> Preview:

@@ -24,7 +24,7 @@ from contracts.previews import (
 )
 from services.publisher.domain.addresses import LABEL_BYTES, Origin, digest, label_of
 from services.publisher.handlers.delivering import told
-from services.publisher.handlers.refusals import no_artifact, no_preview, wrong
+from services.publisher.handlers.refusals import check_task, no_artifact, no_preview, wrong
 from services.publisher.store.artifacts import ArtifactStore
 from services.publisher.store.previews import PreviewStore
 from services.publisher.store.shares import ShareStore
@@ -66,16 +66,15 @@ class Shares:
     async def _found(self, tx: Tx, request: CreateShare) -> Preview | None:
         """The preview, locked against who would remove it; None when it is an artifact that is to be shared."""
         if request.artifact_id is not None:
-            _check_artifact(
-                await ArtifactStore(tx.conn, self._origin).lock(request.company, request.artifact_id),
-                request.artifact_id,
-            )
+            artifact = await ArtifactStore(tx.conn, self._origin).lock(request.company, request.artifact_id)
+            await check_task(tx, request.company, _checked(artifact, request.artifact_id).task_id)
             return None
         assert request.preview_id is not None
         await SiteStore(tx.conn).lock_of(request.company, request.preview_id)
         found = await PreviewStore(tx.conn, self._origin).preview(request.company, request.preview_id)
         if found is None:
             raise no_preview(request.preview_id)
+        await check_task(tx, request.company, found.task_id)
         if found.state is not PreviewState.READY:
             raise Rejection(
                 Code.ILLEGAL_STATE,
@@ -103,10 +102,11 @@ class Shares:
             return tx.answer(share)
 
 
-def _check_artifact(artifact: Artifact | None, id: UUID) -> None:
+def _checked(artifact: Artifact | None, id: UUID) -> Artifact:
     if artifact is None:
         raise no_artifact(id)
     if artifact.kind is ArtifactKind.PREVIEW:
         raise wrong("artifact_id", "it is a preview; share it by its `preview_id`")
     if artifact.sha256 is None:
         raise wrong("artifact_id", "a link has no bytes to share; send its address itself")
+    return artifact

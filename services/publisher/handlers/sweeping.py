@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID, uuid4
@@ -15,7 +16,7 @@ from chassis.unit_of_work import Tx, UnitOfWork
 from contracts.errors import RetryLater
 from contracts.page import Page
 from contracts.previews import ListRemovals, Removal, Sweep, SweepReport
-from services.publisher.domain.retention import beyond
+from services.publisher.domain.retention import Kept, beyond, ended
 from services.publisher.handlers.removing import drop, of_artifact, of_preview, tell_of_artifacts
 from services.publisher.store.removals import RemovalStore, SiteKey
 from services.publisher.store.sites import SiteStore
@@ -25,6 +26,7 @@ LONGEST_PAUSE = 10.0  # seconds between attempts
 MOST = 1_000  # items of a sweep
 STEP = 100  # items of a transaction that nobody has ordered
 UNUSED = "nothing names it any more"
+DELETED = "its task was deleted"
 
 
 class Scope(NamedTuple):
@@ -68,10 +70,11 @@ class Sweeping:
 
     async def _candidates(self, scope: Scope, most: int, connection: Connection | None = None) -> list[Removal]:
         db = connection or self._pool
-        store, found = RemovalStore(db), list[Removal]()
+        store = RemovalStore(db)
+        found = await _of_deleted_tasks(store, most, scope)
         for site in await store.crowded(self._keep, most, *scope):
             versions = await store.versions(site.company_id, site.task_id)
-            found += [of_preview(site.task_id, each, self._why) for each in beyond(versions, self._keep)]
+            found += [of_preview(site.task_id, each, self._why) for each in self._beyond(versions)]
         outdated = await store.outdated(self._keep, max(0, most - len(found)), *scope)
         found += [of_artifact(each, self._why) for each in outdated]
         if scope.task_id is None:
@@ -81,10 +84,11 @@ class Sweeping:
         return found[:most]
 
     async def _remove(self, tx: Tx, scope: Scope, most: int, by: str | None) -> list[Removal]:
-        """Up to so many. Each site is locked, and looked at again then."""
-        store, gone = RemovalStore(tx.conn), list[Removal]()
+        """Up to so many."""
+        store = RemovalStore(tx.conn)
+        gone = await _remove_of_deleted_tasks(tx, store, most, scope, by)
         for site in await store.crowded(self._keep, most, *scope):
-            gone += await self._remove_versions(tx, site, most - len(gone), by)
+            gone += await _remove_versions(tx, site, self._beyond, most - len(gone), self._why, by)
         outdated = await store.remove_outdated(self._keep, most - len(gone), *scope)
         await tell_of_artifacts(tx, outdated, self._why, by)
         gone += [of_artifact(each, self._why) for each in outdated]
@@ -92,15 +96,8 @@ class Sweeping:
             gone += await self._doom(tx, scope.company, most - len(gone))
         return gone
 
-    async def _remove_versions(self, tx: Tx, key: SiteKey, most: int, by: str | None) -> list[Removal]:
-        site = await SiteStore(tx.conn).lock(key.company_id, key.task_id)
-        if site is None or most <= 0:
-            return []
-        versions = await RemovalStore(tx.conn).versions(key.company_id, key.task_id)
-        gone = list(beyond(versions, self._keep))[:most]
-        if gone:
-            await drop(tx, site, gone, versions, self._why, by)
-        return [of_preview(key.task_id, each, self._why) for each in gone]
+    def _beyond(self, versions: Sequence[Kept]) -> Iterator[Kept]:
+        return beyond(versions, self._keep)
 
     async def _doom(self, tx: Tx, company: str | None, most: int) -> list[Removal]:
         """Marked now, so that nobody begins to use them; deleted by a job, which outlives its worker."""
@@ -125,6 +122,41 @@ class Sweeping:
             await self._depot.objects(tx.conn).forget(job.company, list(doomed))
             removals = [of_object(sha256, size) for sha256, size in doomed.items()]
             await RemovalStore(tx.conn).note(job.company, removals, None)
+
+
+async def _of_deleted_tasks(store: RemovalStore, most: int, scope: Scope) -> list[Removal]:
+    found: list[Removal] = []
+    for site in await store.abandoned(most, *scope):
+        versions = await store.versions(site.company_id, site.task_id)
+        found += [of_preview(site.task_id, each, DELETED) for each in ended(versions)]
+    left = await store.left_behind(max(0, most - len(found)), *scope)
+    return found + [of_artifact(each, DELETED) for each in left]
+
+
+async def _remove_of_deleted_tasks(
+    tx: Tx, store: RemovalStore, most: int, scope: Scope, by: str | None
+) -> list[Removal]:
+    """Also what came after its task had been deleted."""
+    gone: list[Removal] = []
+    for site in await store.abandoned(most, *scope):
+        gone += await _remove_versions(tx, site, ended, most - len(gone), DELETED, by)
+    left = await store.remove_left_behind(most - len(gone), *scope)
+    await tell_of_artifacts(tx, left, DELETED, by)
+    return gone + [of_artifact(each, DELETED) for each in left]
+
+
+async def _remove_versions(
+    tx: Tx, key: SiteKey, which: Callable[[Sequence[Kept]], Iterator[Kept]], most: int, why: str, by: str | None
+) -> list[Removal]:
+    """Up to so many of a site, which is locked, and looked at again then."""
+    site = await SiteStore(tx.conn).lock(key.company_id, key.task_id)
+    if site is None or most <= 0:
+        return []
+    versions = await RemovalStore(tx.conn).versions(key.company_id, key.task_id)
+    gone = list(which(versions))[:most]
+    if gone:
+        await drop(tx, site, gone, versions, why, by)
+    return [of_preview(key.task_id, each, why) for each in gone]
 
 
 def of_object(sha256: str, size: int) -> Removal:

@@ -28,6 +28,8 @@ LATER = 5
 SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "application/pdf", HTML})
 NOT_HERE = ("There is no preview at this address", "Ask for the address again: `fluidcrew previews ls` shows it.")
 
+DELETED = ("This preview is gone", "Its task was deleted, and what it delivered with it; ask whoever sent you here.")
+
 
 class Application:
     """Plain ASGI. Cookies and credentials are not looked at, and none are ever set."""
@@ -76,6 +78,8 @@ class Application:
         return await self._in_site(asked, site, found.which, found.rest, Mode.COMMON)
 
     async def _in_site(self, asked: Asked, site: Site, which: Which, rest: str | None, mode: Mode) -> Answer:
+        if site.deleted:
+            return refusal(asked, 410, *DELETED)
         tree = await self._sites.tree(site, which)
         if tree is None:
             return await self._unready(asked, site, which)

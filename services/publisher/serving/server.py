@@ -36,10 +36,15 @@ class Server:
         )
 
     async def run(self, stop: asyncio.Event) -> None:
+        """Raises when it ends before: then the process does, and is started anew."""
         host, port = self._listening.getsockname()[:2]
         log.info("previews.served", host=host, port=port)
         # not serve(): signals are the service's business
         serving = asyncio.create_task(self._server._serve(sockets=[self._listening]), name="previews.http")
-        await stop.wait()
+        stopping = asyncio.create_task(stop.wait(), name="previews.stop")
+        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
         self._server.should_exit = True
         await serving
+        if not stop.is_set():
+            raise RuntimeError("the server of previews ended, and nobody told it to")

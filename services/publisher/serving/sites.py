@@ -22,6 +22,7 @@ V = TypeVar("V")
 
 FRESH = 0.5  # seconds in which a change may go unnoticed
 PATIENCE = 3.0  # seconds for the database
+A_MOMENT = 0.2  # seconds for one that was away when it was last asked, before what is known is told
 MOST_KEPT = 4096  # hosts and addresses, those that lead nowhere included
 MOST_TREES = 128  # of up to 2,000 files each
 
@@ -41,7 +42,7 @@ class Recent(Generic[K, V]):
         self._outage = Outage("previews.database")
 
     async def get(self, key: K, look: Callable[[], Awaitable[V]]) -> V:
-        """Raises Away when the database is and has never answered this."""
+        """Raises Away when the database is and has never answered this. Who knows it waits a moment only."""
         kept = self._kept.get(key)
         if kept is not None and time.monotonic() - kept[0] < self._fresh:
             return kept[1]
@@ -49,6 +50,10 @@ class Recent(Generic[K, V]):
         if look_under_way is None:
             look_under_way = self._looks[key] = asyncio.ensure_future(self._look(key, look))
             look_under_way.add_done_callback(lambda _: self._looks.pop(key, None))
+        if kept is not None and self._outage.lasts:
+            await asyncio.wait([look_under_way], timeout=A_MOMENT)
+            if not look_under_way.done():
+                return kept[1]
         return await asyncio.shield(look_under_way)
 
     async def _look(self, key: K, look: Callable[[], Awaitable[V]]) -> V:

@@ -17,12 +17,22 @@ from services.publisher.store.previews import IS_SHARED
 
 GONE = "id, company_id, task_id, run_id, node_id, name, kind, version, size"
 
+#: A node's newest site, as the newest run of the task made it or took it over; or the run before, while the newest has not
+#: got so far.
+IS_NAMED = """
+exists (select from artifacts a where a.preview_id = p.id and a.run_id is not null
+        and (a.task_id is null or a.run_id in (
+            select r.run_id from artifacts r where r.company_id = a.company_id and r.task_id = a.task_id
+            and r.run_id is not null group by r.run_id order by max(r.created_at) desc limit 2))
+        and not exists (select from artifacts n where n.company_id = a.company_id and n.producer = a.producer
+                        and n.slot = a.slot and n.version > a.version))
+"""
 #: Sites that are full of what is pinned or shared must not hide those behind them: found is only where something may go.
 CROWDED = f"""
 select p.company_id, p.task_id from previews p join sites s on s.company_id = p.company_id and s.task_id = p.task_id
 where ($3::text is null or p.company_id = $3) and ($4::uuid is null or p.task_id = $4)
   and p.state in ('ready', 'failed') and p.version is distinct from s.latest and p.version is distinct from s.approved
-  and not {IS_SHARED} and s.version > $1
+  and not {IS_SHARED} and not {IS_NAMED} and s.version > $1
   and (select count(*) from previews n where n.company_id = p.company_id and n.task_id = p.task_id
        and n.version > p.version and (p.state = 'failed' or n.state = 'ready')) >= $1
 group by p.company_id, p.task_id order by min(p.created_at), p.task_id limit $2
@@ -47,6 +57,19 @@ order by a.created_at, a.id limit $2
 """
 #: Who shares an artifact locks it first: what was shared before we had the lock is seen by the statement that comes then.
 REMOVE_FREE = f"delete from artifacts a where a.id = any($1) and {FREE} returning {GONE}"
+OF_DELETED_TASKS = """
+from deleted_tasks d join {table} x on x.company_id = d.company_id and x.task_id = d.task_id
+where ($2::text is null or d.company_id = $2) and ($3::uuid is null or d.task_id = $3)
+"""
+#: Sites of deleted tasks with versions that nobody is publishing any more.
+ABANDONED = f"""
+select x.company_id, x.task_id {OF_DELETED_TASKS.format(table="previews")} and x.state in ('ready', 'failed')
+group by x.company_id, x.task_id order by min(x.created_at), x.task_id limit $1
+"""
+#: Artifacts of deleted tasks. Previews go with their sites' versions.
+LEFT_BEHIND = f"""
+select {{columns}} {OF_DELETED_TASKS.format(table="artifacts")} and x.kind <> 'preview' order by x.created_at, x.id limit $1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +110,7 @@ class RemovalStore:
             f"""
             select p.id, p.run_id, p.version, p.state, s.latest is not distinct from p.version as latest,
                    s.approved is not distinct from p.version as approved,
-                   {IS_SHARED} as shared, coalesce(p.size, p.zip_size) as size
+                   {IS_SHARED} as shared, {IS_NAMED} as named, coalesce(p.size, p.zip_size) as size
             from previews p join sites s on s.company_id = p.company_id and s.task_id = p.task_id
             where p.company_id = $1 and p.task_id = $2 order by p.version desc
             """,
@@ -120,6 +143,20 @@ class RemovalStore:
     async def remove_free(self, ids: Sequence[UUID]) -> list[Gone]:
         """Those of them that nothing keeps. They are locked."""
         return [_gone(row) for row in await self._db.fetch(REMOVE_FREE, list(ids))]
+
+    async def abandoned(self, most: int, company: str | None, task_id: UUID | None) -> list[SiteKey]:
+        return [SiteKey(**row) for row in await self._db.fetch(ABANDONED, most, company, task_id)]
+
+    async def left_behind(self, most: int, company: str | None, task_id: UUID | None) -> list[Gone]:
+        columns = ", ".join(f"x.{name}" for name in GONE.split(", "))
+        rows = await self._db.fetch(LEFT_BEHIND.format(columns=columns), most, company, task_id)
+        return [_gone(row) for row in rows]
+
+    async def remove_left_behind(self, most: int, company: str | None, task_id: UUID | None) -> list[Gone]:
+        """In a transaction. With the links that led to them."""
+        found = f"{LEFT_BEHIND.format(columns='x.id')} for update of x skip locked"
+        removed = f"delete from artifacts where id in ({found}) returning {GONE}"
+        return [_gone(row) for row in await self._db.fetch(removed, most, company, task_id)]
 
     async def note(self, company: str, removals: Iterable[Removal], by: str | None) -> None:
         await self._db.executemany(

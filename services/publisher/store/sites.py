@@ -14,6 +14,7 @@ from contracts.artifacts import Visibility
 Files = Mapping[str, tuple[str, int]]  # path -> sha256, size
 
 SITE = "s.company_id, s.task_id, s.project_id, s.label, s.latest, s.approved, s.revision"
+IS_DELETED = "exists (select from deleted_tasks d where d.company_id = s.company_id and d.task_id = s.task_id)"
 TREE = "p.id, p.version, p.entry, p.visibility, m.files"
 
 
@@ -28,6 +29,7 @@ class Site:
     latest: int | None
     approved: int | None
     revision: int
+    deleted: bool = False  # its task was; only looked at for who reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What a link leads to. `over` when it has expired or was revoked."""
+    """What a link leads to. `over` when it has expired or was revoked, or its task was deleted."""
 
     company_id: str
     preview_id: UUID | None
@@ -105,7 +107,8 @@ class SiteStore:
         return await self._site("company_id = $1 and project_id = $2 and task_id = $3", company, project, task_id)
 
     async def _site(self, condition: str, *values: Any) -> Site | None:
-        row = await self._db.fetchrow(f"select {SITE} from sites s where {condition}", *values)
+        found = f"select {SITE}, {IS_DELETED} as deleted from sites s where {condition}"
+        row = await self._db.fetchrow(found, *values)
         return None if row is None else Site(**row)
 
     async def revision(self, company: str, task_id: UUID) -> int | None:
@@ -143,9 +146,12 @@ class SiteStore:
     async def shared(self, secret_sha256: str) -> Shared | None:
         row = await self._db.fetchrow(
             """
-            select company_id, preview_id, artifact_id, expires_at,
-                   revoked_at is not null or expires_at <= clock_timestamp() as over
-            from shares where secrets @> array[$1]
+            select h.company_id, h.preview_id, h.artifact_id, h.expires_at,
+                   h.revoked_at is not null or h.expires_at <= clock_timestamp()
+                   or exists (select from deleted_tasks d where d.company_id = h.company_id
+                              and d.task_id = coalesce(p.task_id, a.task_id)) as over
+            from shares h left join previews p on p.id = h.preview_id left join artifacts a on a.id = h.artifact_id
+            where h.secrets @> array[$1]
             """,
             secret_sha256,
         )
