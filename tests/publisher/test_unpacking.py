@@ -17,8 +17,8 @@ from contracts.errors import Code, Rejection
 from contracts.plan import FilePath
 from services.publisher.adapters.unpacker import Unpacked, Unpacker
 from services.publisher.domain.paths import NoSite, flaw
-from services.publisher.unpacking import limits
 from services.publisher.unpacking.__main__ import unpack
+from services.publisher.unpacking.archive import LARGEST_FILE
 from services.publisher.unpacking.directory import Refused
 from tests.publisher.hostile_bytes import HOSTILE
 from tests.publisher.zips import FOLLOWS, INDEX, STORED, File, deflated, folder, make, with_index
@@ -149,7 +149,7 @@ async def test_an_archive_within_an_archive_is_a_file_that_nobody_opens(place: P
 
 
 async def test_what_is_as_large_as_it_may_be_is_unpacked(place: Place) -> None:
-    data = ((random.Random(1).randbytes(512) + bytes(50 * 1024)) * 508)[: limits.LARGEST_FILE]
+    data = ((random.Random(1).randbytes(512) + bytes(50 * 1024)) * 508)[:LARGEST_FILE]
     large = File("large.bin", data, packed=deflated(data))
     many = (File(f"{n}.txt", b"") for n in range(1991))
     parts = [File(f"{n}.bin", large.data, packed=large.packed) for n in range(8)]

@@ -9,16 +9,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import psutil
 import pytest
 
+from chassis.confined import WorkerDied
+from chassis.confined_worker import Limit
 from chassis.testing.eventually import eventually
 from contracts import previews
 from contracts.errors import Rejection, RetryLater
 from services.publisher.adapters import unpacker
-from services.publisher.adapters.unpacker import COMMAND, Unpacker, WorkerDied
+from services.publisher.adapters.unpacker import COMMAND, Unpacker
 from services.publisher.unpacking import directory
 from tests.publisher.test_unpacking import Place, place
 from tests.publisher.zips import with_index
@@ -43,50 +44,23 @@ def at_work(place: Place) -> Iterator[psutil.Process]:
             process.kill()
 
 
-async def waits(worker: psutil.Process) -> bool:
-    """It has set its limits, and opens the archive."""
-    return worker.rlimit(psutil.RLIMIT_CORE) == (0, 0)
-
-
 async def test_the_worker_is_bounded_before_it_looks_at_an_archive(endless: Place) -> None:
+    bounds = {
+        psutil.RLIMIT_AS: (512 << 20, 512 << 20),
+        psutil.RLIMIT_CPU: (30, 31),
+        psutil.RLIMIT_FSIZE: (25 << 20, 25 << 20),
+        psutil.RLIMIT_NOFILE: (16, 16),
+        psutil.RLIMIT_NPROC: (0, 0),
+        psutil.RLIMIT_CORE: (0, 0),
+    }
     with at_work(endless) as worker:
-        await eventually(lambda: waits(worker))
-        assert worker.rlimit(psutil.RLIMIT_AS) == (512 * 2**20,) * 2
-        assert worker.rlimit(psutil.RLIMIT_CPU) == (30, 31)
-        assert worker.rlimit(psutil.RLIMIT_FSIZE) == (25 << 20,) * 2
-        assert worker.rlimit(psutil.RLIMIT_NOFILE) == (16, 16)
-        assert worker.rlimit(psutil.RLIMIT_NPROC) == (0, 0)
+        await eventually(lambda: {what: worker.rlimit(what) for what in bounds} == bounds, what="its limits")
         passed = {name for name in worker.environ() if not name.startswith("SUBPROCESS_")}  # traces, where Sentry is on
         assert passed == set()
 
 
 def test_the_worker_takes_what_the_gateway_lets_in() -> None:
     assert directory.LARGEST_ARCHIVE == previews.LARGEST_ARCHIVE
-
-
-def under_limits(code: str, **changed: int) -> subprocess.CompletedProcess[str]:
-    """What happens to code that does too much there."""
-    limited = f"import sys; sys.path.append({os.getcwd()!r}); from services.publisher.unpacking import limits\n"
-    limited += "".join(f"limits.{name} = {value}\n" for name, value in changed.items()) + "limits.apply()\n"
-    command = [sys.executable, "-I", "-S", "-c", limited + code]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_memory_beyond_the_limit_is_not_given() -> None:
-    assert "MemoryError" in under_limits("bytearray(600_000_000)").stderr
-
-
-def test_a_file_beyond_the_limit_is_not_written(tmp_path: Path) -> None:
-    done = under_limits(
-        f"f = open({str(tmp_path / 'large')!r}, 'wb', buffering=0)\nwhile f.write(bytes(2_000_000)): pass"
-    )
-    assert "File too large" in done.stderr
-    assert (tmp_path / "large").stat().st_size == 25 << 20
-
-
-def test_who_takes_too_long_is_ended_by_the_system() -> None:
-    assert under_limits("while True: pass", LIMITS="{limits.resource.RLIMIT_CPU: (1, 2)}").returncode == -signal.SIGXCPU  # type: ignore[arg-type]
-    assert under_limits("import time; time.sleep(60)", WALL=1).returncode == -signal.SIGALRM
 
 
 async def test_a_worker_that_does_not_even_end_itself_is_ended_and_says_nothing_about_the_archive(
@@ -128,6 +102,17 @@ async def test_a_worker_that_reaches_a_limit_refuses_the_archive(
     workers()[0].send_signal(number)
     with pytest.raises(is_it, match="takes too long"):
         await waiting
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"), [(Limit.MEMORY, "more memory than it may; pack"), (Limit.SIZE, "make it smaller, or link it")]
+)
+async def test_what_the_worker_had_too_little_of_is_told_with_the_way_out(
+    limit: Limit, says: str, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpacker, "COMMAND", (sys.executable, "-c", f'print(\'{{"over": "{limit}"}}\')'))
+    with pytest.raises(Rejection, match=says):
+        await place.unpack(with_index())
 
 
 async def test_a_full_disk_is_a_matter_of_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
+from chassis.confined import WorkerDied
+from chassis.confined_worker import Limit
 from chassis.testing.eventually import eventually
 from contracts.errors import FluidcrewError
 from services.rag.adapters import parser
-from services.rag.adapters.parser import Parser, ReaderDied
+from services.rag.adapters.parser import COMMAND, Parser
 from services.rag.domain.kinds import LONGEST, SAMPLE, Kind, NeedsOcr, Unreadable, kind_of
 from services.rag.domain.parsed import Parsed
 from tests.rag.files import archive, docx, entity_bomb, pdf
@@ -143,10 +146,47 @@ def instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return put
 
 
-async def test_reading_takes_no_longer_than_it_may(instead: Instead, tmp_path: Path) -> None:
+async def test_a_reader_that_does_not_even_end_itself_is_no_verdict_on_the_document(
+    instead: Instead, tmp_path: Path
+) -> None:
+    """Its own alarm comes long before: it was frozen, or we were."""
     instead("import signal; signal.pause()")
-    with pytest.raises(Unreadable, match="too long"):
+    with pytest.raises(WorkerDied, match="has not ended"):
         await Parser(timeout=0.5).parse(tmp_path / "x", Kind.PDF, tmp_path)
+
+
+async def test_the_reader_is_bounded_before_it_looks_at_a_document(tmp_path: Path) -> None:
+    bounds = {
+        psutil.RLIMIT_AS: (1 << 30, 1 << 30),
+        psutil.RLIMIT_CPU: (60, 61),
+        psutil.RLIMIT_FSIZE: (64 << 20, 64 << 20),
+        psutil.RLIMIT_NOFILE: (32, 32),
+        psutil.RLIMIT_NPROC: (0, 0),
+        psutil.RLIMIT_CORE: (0, 0),
+    }
+    os.mkfifo(tmp_path / "endless")
+    reading = asyncio.create_task(Parser().parse(tmp_path / "endless", Kind.HTML, tmp_path))
+
+    def found() -> dict[int, tuple[int, int]]:
+        [reader] = [one for one in psutil.Process().children() if COMMAND[-1] in one.cmdline()]
+        return {what: reader.rlimit(what) for what in bounds}
+
+    await eventually(lambda: found() == bounds, what="its limits")
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [(Limit.MEMORY, "more memory than it may; split it"), (Limit.SIZE, "more text than is taken of one; split it")],
+)
+async def test_what_the_reader_had_too_little_of_is_told_with_the_way_out(
+    limit: Limit, says: str, instead: Instead, tmp_path: Path
+) -> None:
+    instead(f'print(\'{{"over": "{limit}"}}\')')
+    with pytest.raises(Unreadable, match=says):
+        await Parser().parse(tmp_path / "x", Kind.PDF, tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGXCPU], ids=str)
@@ -158,7 +198,7 @@ async def test_a_limit_that_was_hit_is_the_document_s_fault(instead: Instead, tm
 
 async def test_a_reader_that_was_killed_is_nobody_s_verdict_on_the_document(instead: Instead, tmp_path: Path) -> None:
     instead("import os; os.kill(os.getpid(), 9)")
-    with pytest.raises(ReaderDied) as caught:
+    with pytest.raises(WorkerDied) as caught:
         await Parser().parse(tmp_path / "x", Kind.PDF, tmp_path)
     assert isinstance(caught.value, FluidcrewError)
 

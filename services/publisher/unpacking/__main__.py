@@ -1,22 +1,22 @@
 """Unpacks one ZIP: `python -I -S …/unpacking/__main__.py <archive> <directory> [entry]`; says in JSON what became of it.
 
-{"entry": …, "files": [[path, sha256, size], …]}; {"error": …} when the archive is refused; {"no_room": …} on a full disk.
+{"entry": …, "files": [[path, sha256, size], …]}; {"error": …} when the archive is refused; else a word of confined_worker.
 """
 
 from __future__ import annotations
 
-import errno
-import json
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[3]))  # isolated: it finds the standard library, and us
 
+from chassis.confined_worker import Limits, answer
 from services.publisher.domain.paths import NoSite, site
-from services.publisher.unpacking import limits
-from services.publisher.unpacking.archive import read_archive
-from services.publisher.unpacking.directory import Refused
+from services.publisher.unpacking.archive import LARGEST_FILE, read_archive
+from services.publisher.unpacking.directory import MIB, Refused
 from services.publisher.unpacking.inflating import write
+
+LIMITS = Limits(memory=512 * MIB, cpu=30, wall=30, written=LARGEST_FILE, files=16)
 
 
 def unpack(archive: Path, target: Path, entry: str | None) -> dict[str, object]:
@@ -29,18 +29,13 @@ def unpack(archive: Path, target: Path, entry: str | None) -> dict[str, object]:
 
 
 def main(archive: str, target: str, entry: str | None = None) -> None:
-    limits.apply()
-    try:
-        said = unpack(Path(archive), Path(target), entry)
-    except (Refused, NoSite) as error:
-        said = {"error": str(error)}
-    except MemoryError:
-        said = {"error": "unpacking the archive takes more memory than it may; pack the folder anew"}
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        said = {"no_room": f"{error.strerror} ({target})"}
-    sys.stdout.write(json.dumps(said))
+    def unpacked() -> dict[str, object]:
+        try:
+            return unpack(Path(archive), Path(target), entry)
+        except (Refused, NoSite) as error:
+            return {"error": str(error)}
+
+    answer(LIMITS, unpacked)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,23 @@
 """Reads one document: `python -I …/parsing/__main__.py <file> <kind> <into>`; says in JSON what became of it.
 
-{"pages": …} when the text is in <into>, {"error": …} when there is none to be had, {"needs_ocr": …} when it is a picture,
-{"no_room": …} on a full disk.
+{"pages": …} when the text is in <into>, {"error": …} when there is none to be had, {"needs_ocr": …} when it is a picture;
+else a word of confined_worker.
 """
 
 from __future__ import annotations
 
-import errno
-import json
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[3]))  # isolated: it finds what is installed, and us
 
+from chassis.confined_worker import Limits, answer
 from services.rag.domain.kinds import Kind, NeedsOcr, Unreadable, check_text, decoded
 from services.rag.domain.markdown import parse_markdown
 from services.rag.domain.parsed import Parsed
-from services.rag.parsing import limits
+
+MIB = 2**20
+LIMITS = Limits(memory=1024 * MIB, cpu=60, wall=90, written=64 * MIB, files=32)
 
 
 def read(file: Path, kind: Kind) -> Parsed:
@@ -41,27 +42,18 @@ def read(file: Path, kind: Kind) -> Parsed:
 
 
 def main(file: str, kind: str, into: str) -> None:
-    limits.apply()
-    said: dict[str, object]
-    try:
-        parsed = read(Path(file), Kind(kind))
-        check_text(parsed.text)
+    def written() -> dict[str, object]:
+        try:
+            parsed = read(Path(file), Kind(kind))
+            check_text(parsed.text)
+        except NeedsOcr as error:
+            return {"needs_ocr": str(error)}
+        except Unreadable as error:
+            return {"error": str(error)}
         Path(into).write_bytes(parsed.as_json())
-        said = {"pages": len(parsed.pages) or None}
-    except NeedsOcr as error:
-        said = {"needs_ocr": str(error)}
-    except Unreadable as error:
-        said = {"error": str(error)}
-    except MemoryError:
-        said = {"error": "reading the document takes more memory than it may; split it"}
-    except OSError as error:
-        if error.errno == errno.EFBIG:
-            said = {"error": "the document has more text than is taken of one; split it"}
-        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
-            said = {"no_room": error.strerror}
-        else:
-            raise
-    sys.stdout.write(json.dumps(said))
+        return {"pages": len(parsed.pages) or None}
+
+    answer(LIMITS, written)
 
 
 if __name__ == "__main__":

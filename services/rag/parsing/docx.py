@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from services.rag.parsing.html import read_html
 MOST_ENTRIES = 5_000
 LARGEST_PART = 32 * MIB  # of XML, which takes thirty times as much in memory
 MOST_RATIO = 200  # unpacked to packed, of what is read
-BODY = "word/document.xml"
+BODY = re.compile(r"word/document\d*\.xml")  # some servers count
 OTHERS = {
     "xl/": "a spreadsheet; save the sheet as PDF or text",
     "ppt/": "a presentation; save it as PDF",
@@ -46,7 +47,7 @@ def _damaged(error: Exception) -> Unreadable:
 
 def _check(entries: list[zipfile.ZipInfo]) -> None:
     names = {one.filename for one in entries}
-    if BODY not in names:
+    if not any(map(BODY.fullmatch, names)):
         what = next((what for begin, what in OTHERS.items() if any(name.startswith(begin) for name in names)), None)
         raise Unreadable(f"this is {what}" if what else "this is a ZIP archive; unpack it and add the documents in it")
     if len(entries) > MOST_ENTRIES:
