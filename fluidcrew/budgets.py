@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from rich.text import Text
 
-from chassis.printable import json_text
+from fluidcrew.answers import print_json
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit
 from fluidcrew.render.budgets import budget_line, budgets_table
@@ -21,7 +21,7 @@ async def list_budgets(*, as_json: bool) -> int:
     async with Gateway.of(os.environ) as api:
         found = await api.get("/budgets", limit=MOST)
     if as_json:
-        return _print_json(found)
+        return print_json(found)
     screen = console()
     if found["items"]:
         screen.print(budgets_table(found["items"]))
@@ -55,11 +55,6 @@ def _path(scope: str, id: str) -> str:
 
 def _said(answer: Any, line: Text, *, as_json: bool) -> int:
     if as_json:
-        return _print_json(answer)
+        return print_json(answer)
     console().say(line)
-    return Exit.OK
-
-
-def _print_json(answer: Any) -> int:
-    print(json_text(answer, indent=2))
     return Exit.OK

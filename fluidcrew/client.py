@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -65,6 +65,18 @@ class Gateway:
     async def find(self, path: str) -> Any | None:
         """None when there is no such thing (yet)."""
         return await self._ask("GET", path, missing_is_none=True)
+
+    async def until(
+        self, path: str, is_done: Callable[[Any], object], *, patience: float, every: float, **query: Any
+    ) -> Any:
+        """What is there once it is done, or as it is when patience ends."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        while True:
+            found = await self.get(path, **query)
+            if is_done(found) or loop.time() > deadline:
+                return found
+            await asyncio.sleep(every)
 
     async def post(self, path: str, body: Any = None, *, request_id: str = "") -> Any:
         """Safe to repeat: every attempt carries the same idempotency key."""

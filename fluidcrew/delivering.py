@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.text import Text
 
-from chassis.printable import json_text
+from fluidcrew.answers import print_json, print_page
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit, Halt
 from fluidcrew.naming import meant
@@ -29,6 +29,7 @@ from fluidcrew.render.screen import console, is_live
 
 LOOK_EVERY = 0.2
 PATIENCE = 180.0  # seconds for a publication
+ENDED = ("ready", "failed")
 ZIP = "application/zip"
 VERSION = re.compile(r"v?(latest|approved|[1-9][0-9]{0,8})")
 Found = Mapping[str, Any]
@@ -62,19 +63,16 @@ def _addresses(preview: Found) -> None:
 
 async def published(api: Gateway, preview_id: str) -> Found:
     """Ready or failed. Raises Halt when it takes too long."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE
-    while True:
-        preview: Found = await api.get(f"/previews/{preview_id}")
-        if preview["state"] in ("ready", "failed"):
-            return preview
-        if loop.time() > deadline:
-            raise Halt(
-                Exit.UNREACHABLE,
-                f"version {preview['version']} is still {preview['state']} after {PATIENCE:.0f} s: it goes on without us;"
-                f" look with `fluidcrew previews ls {preview['task_id'][:8]}`",
-            )
-        await asyncio.sleep(LOOK_EVERY)
+    preview: Found = await api.until(
+        f"/previews/{preview_id}", lambda found: found["state"] in ENDED, patience=PATIENCE, every=LOOK_EVERY
+    )
+    if preview["state"] not in ENDED:
+        raise Halt(
+            Exit.UNREACHABLE,
+            f"version {preview['version']} is still {preview['state']} after {PATIENCE:.0f} s: it goes on without us;"
+            f" look with `fluidcrew previews ls {preview['task_id'][:8]}`",
+        )
+    return preview
 
 
 async def site_of(api: Gateway, wanted: str, *, last: bool = False) -> str:
@@ -102,19 +100,7 @@ async def list_artifacts(
         found = await api.get(f"{place}/artifacts", **query)
     if as_json:
         return print_json(found)
-    screen = console()
-    if not found["items"]:
-        screen.say(Text("nothing was delivered there yet", style="bright_black"))
-        return Exit.OK
-    screen.print(artifacts_table(found["items"]))
-    _say_how_many(found)
-    return Exit.OK
-
-
-def _say_how_many(found: Found) -> None:
-    if found["total"] > len(found["items"]):
-        text = f"{len(found['items'])} of {found['total']:,}; more with --limit"
-        console().say(Text(text, style="bright_black"))
+    return print_page(found, artifacts_table, nothing="nothing was delivered there yet")
 
 
 async def list_previews(task: str, *, last: bool, limit: int, as_json: bool) -> int:
@@ -127,15 +113,8 @@ async def list_previews(task: str, *, last: bool, limit: int, as_json: bool) -> 
             titles = await _titles(api, found["items"])
     if as_json:
         return print_json(found)
-    screen = console()
-    if not found["items"]:
-        where = "there " if of_one else ""
-        text = f"nothing was published {where}yet: `fluidcrew publish FOLDER --task …`"
-        screen.say(Text(text, style="bright_black"))
-        return Exit.OK
-    screen.print(previews_table(found["items"], titles))
-    _say_how_many(found)
-    return Exit.OK
+    nothing = f"nothing was published {'there ' if of_one else ''}yet: `fluidcrew publish FOLDER --task …`"
+    return print_page(found, lambda items: previews_table(items, titles), nothing=nothing)
 
 
 async def _titles(api: Gateway, previews: Sequence[Found]) -> Mapping[str, str]:
@@ -218,9 +197,4 @@ def _said(preview: Found, *, as_json: bool) -> int:
     if as_json:
         return print_json(preview)
     console().say(preview_line(preview))
-    return Exit.OK
-
-
-def print_json(answer: Any) -> int:
-    print(json_text(answer, indent=2))
     return Exit.OK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,13 +47,9 @@ async def opened_site(api: Gateway, view: RunView) -> Opened | None:
 
 async def _has_delivered(api: Gateway, node_id: str) -> bool:
     """Its artifacts and its preview come in one."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE
-    while not (await api.get(f"/nodes/{node_id}/artifacts", limit=1))["total"]:
-        if loop.time() > deadline:
-            return False
-        await asyncio.sleep(LOOK_EVERY)
-    return True
+    path = f"/nodes/{node_id}/artifacts"
+    page = await api.until(path, lambda found: found["total"], patience=PATIENCE, every=LOOK_EVERY, limit=1)
+    return bool(page["total"])
 
 
 async def _opened(preview: Mapping[str, Any]) -> Opened:

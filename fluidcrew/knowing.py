@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.text import Text
 
-from chassis.printable import json_text
+from fluidcrew.answers import print_json, print_page
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit, Halt
 from fluidcrew.render import words
@@ -47,7 +47,7 @@ async def add(files: Sequence[Path], space: str, *, title: str, tags: list[str],
 
         documents = await asyncio.gather(*(added(file) for file in files))
     if as_json:
-        _print_json({"items": documents})
+        print_json({"items": documents})
     return Exit.OK if all(each["state"] not in ENDED[1:] for each in documents) else Exit.FAILED
 
 
@@ -61,16 +61,12 @@ async def _sent(api: Gateway, file: Path, space_id: str, title: str, tags: Seque
 
 async def made_searchable(api: Gateway, document_id: str) -> Found:
     """Ready, or failed. Raises Halt when it takes too long."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE
-    while True:
-        document: Found = await api.get(f"/knowledge/documents/{document_id}")
-        if document["state"] in ENDED:
-            return document
-        if loop.time() > deadline:
-            said = f"{document['title']} is still {document['state']} after {PATIENCE / 60:.0f} min"
-            raise Halt(Exit.UNREACHABLE, f"{said}: it goes on without us; look with `fluidcrew knowledge ls`")
-        await asyncio.sleep(LOOK_EVERY)
+    path = f"/knowledge/documents/{document_id}"
+    document: Found = await api.until(path, lambda found: found["state"] in ENDED, patience=PATIENCE, every=LOOK_EVERY)
+    if document["state"] not in ENDED:
+        said = f"{document['title']} is still {document['state']} after {PATIENCE / 60:.0f} min"
+        raise Halt(Exit.UNREACHABLE, f"{said}: it goes on without us; look with `fluidcrew knowledge ls`")
+    return document
 
 
 async def space_meant(api: Gateway, wanted: str) -> Found:
@@ -94,15 +90,8 @@ async def list_documents(space: str, *, state: str | None, limit: int, as_json: 
         space_id = (await space_meant(api, space))["id"] if space else None
         found = await api.get("/knowledge/documents", space_id=space_id, state=state, limit=limit)
     if as_json:
-        return _print_json(found)
-    screen = console()
-    if not found["items"]:
-        screen.say(Text("no documents there: `fluidcrew knowledge add FILE --space …`", style="bright_black"))
-        return Exit.OK
-    screen.print(documents_table(found["items"]))
-    if found["total"] > len(found["items"]):
-        screen.say(Text(f"{len(found['items'])} of {found['total']:,}; more with --limit", style="bright_black"))
-    return Exit.OK
+        return print_json(found)
+    return print_page(found, documents_table, nothing="no documents there: `fluidcrew knowledge add FILE --space …`")
 
 
 async def search(question: str, space: str, *, limit: int, as_agent: str, as_json: bool) -> int:
@@ -112,7 +101,7 @@ async def search(question: str, space: str, *, limit: int, as_agent: str, as_jso
             asked["space_ids"] = [(await space_meant(api, space))["id"]]
         found = await api.post("/knowledge/search", asked)
     if as_json:
-        return _print_json(found)
+        return print_json(found)
     screen = console()
     for n, item in enumerate(found["items"], 1):
         for line in found_lines(n, item):
@@ -129,7 +118,7 @@ async def remove(wanted: str, space: str, *, as_json: bool) -> int:
         document = await _document_meant(api, wanted, space_id)
         gone = await api.delete(f"/knowledge/documents/{document['id']}")
     if as_json:
-        return _print_json(gone)
+        return print_json(gone)
     console().say(f"{words.one_line(str(document['title']), 80)} is removed; it is found no more")
     return Exit.OK
 
@@ -152,7 +141,7 @@ async def list_spaces(*, as_json: bool) -> int:
     async with Gateway.of(os.environ) as api:
         found = await api.get("/knowledge/spaces", limit=MOST)
     if as_json:
-        return _print_json(found)
+        return print_json(found)
     screen = console()
     if found["items"]:
         screen.print(spaces_table(found["items"]))
@@ -178,7 +167,7 @@ async def new(
     async with Gateway.of(os.environ) as api:
         made = await api.post("/knowledge/spaces", body)
     if as_json:
-        return _print_json(made)
+        return print_json(made)
     console().say(
         f"space {made['name']} ({words.short_id(made['id'])}) is there; fill it with `fluidcrew knowledge add`"
     )
@@ -190,11 +179,6 @@ async def drop(wanted: str, *, force: bool, as_json: bool) -> int:
         space = await space_meant(api, wanted)
         gone = await api.delete(f"/knowledge/spaces/{space['id']}{'?force=true' if force else ''}")
     if as_json:
-        return _print_json(gone)
+        return print_json(gone)
     console().say(f"space {space['name']} is removed, with {words.count(space['documents'], 'document')}")
-    return Exit.OK
-
-
-def _print_json(answer: Any) -> int:
-    print(json_text(answer, indent=2))
     return Exit.OK

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 from urllib.parse import quote
 
 from rich.text import Text
 
-from chassis.printable import json_text
+from fluidcrew.answers import print_json
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit, Halt
 from fluidcrew.naming import run_meant
@@ -25,7 +24,7 @@ async def report(kind: str, wanted: str, *, last: bool, as_json: bool) -> int:
     async with Gateway.of(os.environ) as api:
         path = f"{(await run_meant(api, wanted, last=last)).path}/{kind}"
         if as_json:
-            return _print_json(await api.get(path))
+            return print_json(await api.get(path))
         text = await api.report(path)
     screen = console()
     screen.print(markdown(text) if is_live(screen) else Text(text), soft_wrap=not is_live(screen))
@@ -39,7 +38,7 @@ async def over_time(by: str, bucket: str | None, since: str, project: str | None
     async with Gateway.of(os.environ) as api:
         found = await api.get("/quality", by=by, bucket=bucket, project=project, ts_from=begin.at.isoformat())
     if as_json:
-        return _print_json(found)
+        return print_json(found)
     screen = console()
     if found["items"]:
         screen.print(quality_table(found))
@@ -52,7 +51,7 @@ async def list_policies(*, as_json: bool) -> int:
     async with Gateway.of(os.environ) as api:
         found = await api.get("/feedback-policies", limit=MOST)
     if as_json:
-        return _print_json(found)
+        return print_json(found)
     screen = console()
     if found["items"]:
         screen.print(policies_table(found["items"]))
@@ -68,7 +67,7 @@ async def set_policy(scope: str, id: str, threshold: int | None, revise: int | N
     async with Gateway.of(os.environ) as api:
         policy = await api.put(_path(scope, id), {name: value for name, value in body.items() if value is not None})
     if as_json:
-        return _print_json(policy)
+        return print_json(policy)
     console().say(policy_line(policy))
     return Exit.OK
 
@@ -77,7 +76,7 @@ async def show_policy(scope: str, id: str, *, as_json: bool) -> int:
     async with Gateway.of(os.environ) as api:
         policy = await api.get(_path(scope, id))
     if as_json:
-        return _print_json(policy)
+        return print_json(policy)
     console().say(policy_line(policy))
     return Exit.OK
 
@@ -86,15 +85,10 @@ async def remove_policy(scope: str, id: str, *, as_json: bool) -> int:
     async with Gateway.of(os.environ) as api:
         gone = await api.delete(_path(scope, id))
     if as_json:
-        return _print_json(gone)
+        return print_json(gone)
     console().say(Text(f"{scope} {id}: no policy any more"))
     return Exit.OK
 
 
 def _path(scope: str, id: str) -> str:
     return f"/feedback-policies/{scope}/{quote(id, safe='')}"
-
-
-def _print_json(answer: Any) -> int:
-    print(json_text(answer, indent=2))
-    return Exit.OK

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from chassis.printable import json_text
+from fluidcrew.answers import print_json
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit
 from fluidcrew.naming import held_meant, node_meant, run_meant
@@ -35,7 +35,7 @@ async def list_waiting(run: str, *, last: bool, as_json: bool) -> int:
     async with Gateway.of(os.environ) as api:
         page = await waiting(api, run, last=last)
     if as_json:
-        return _print_json(page)
+        return print_json(page)
     screen = console()
     if not page["items"]:
         screen.say(Text(NOTHING_WAITS, style="bright_black"))
@@ -53,7 +53,7 @@ async def judge(
         node = await api.get(f"/nodes/{await held_meant(api, wanted, key, last=last)}")
         given = await give(api, node, score, comment, seen or in_force(node))
     if as_json:
-        return _print_json(given)
+        return print_json(given)
     console().say(Text(f"node {node['key']}: {given_words(given)}; {_status_of(given['run_id'])}"))
     return Exit.OK
 
@@ -90,7 +90,7 @@ async def rerun(wanted: str, key: str, body: Mapping[str, Any], *, last: bool, a
         node_id = await held_meant(api, wanted, key, last=last)
         answer = await again(api, node_id, body)
     if as_json:
-        return _print_json(answer)
+        return print_json(answer)
     console().say(Text(f"node {key or wanted}: {again_words(answer)}; {_status_of(answer['run_id'])}"))
     return Exit.OK
 
@@ -109,7 +109,7 @@ async def skip(wanted: str, key: str, *, last: bool, as_json: bool) -> int:
         node_id = await held_meant(api, wanted, key, last=last)
         answer = await leave_out(api, node_id)
     if as_json:
-        return _print_json(answer)
+        return print_json(answer)
     console().say(Text(f"node {key or wanted}: skip requested; {_status_of(answer['run_id'])}"))
     return Exit.OK
 
@@ -123,7 +123,7 @@ async def attempts(wanted: str, key: str, *, last: bool, everything: bool, as_js
         named = node_meant if key or last else held_meant
         found = await api.get(f"/nodes/{await named(api, wanted, key, last=last)}/attempts")
     if as_json:
-        return _print_json(found)
+        return print_json(found)
     screen = console()
     for part in attempts_block(found, everything=everything):
         screen.say(part) if isinstance(part, Text) else screen.print(part)
@@ -132,8 +132,3 @@ async def attempts(wanted: str, key: str, *, last: bool, everything: bool, as_js
 
 def _status_of(run_id: object) -> str:
     return f"see it with: {command()} status {words.short_id(run_id)}"
-
-
-def _print_json(answer: Any) -> int:
-    print(json_text(answer, indent=2))
-    return Exit.OK

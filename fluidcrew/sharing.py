@@ -7,8 +7,9 @@ import os
 
 from rich.text import Text
 
+from fluidcrew.answers import print_json
 from fluidcrew.client import Gateway
-from fluidcrew.delivering import print_json, site_of, version_meant
+from fluidcrew.delivering import site_of, version_meant
 from fluidcrew.exits import Exit
 from fluidcrew.render import words
 from fluidcrew.render.deliverables import shares_table

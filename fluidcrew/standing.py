@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from chassis.printable import json_text
+from fluidcrew.answers import print_json
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit
 from fluidcrew.naming import Thing, meant, run_meant
@@ -26,7 +26,7 @@ async def status(wanted: str, *, last: bool, as_json: bool) -> int:
         standing = await _standing(api, thing)
         run = await _run(api, thing, standing)
     if as_json:
-        return _print_json(standing if thing.kind == "task" else run)
+        return print_json(standing if thing.kind == "task" else run)
     if thing.kind == "task" and standing is not None:
         _print(task_block(standing))
     if run is not None:
@@ -60,7 +60,7 @@ async def why(wanted: str, *, last: bool, everything: bool, as_json: bool) -> in
         run = await run_meant(api, wanted, last=last)
         found = await api.get(f"{run.path}/waiting")
     if as_json:
-        return _print_json(found)
+        return print_json(found)
     _print(waiting_block(str(run.found["title"]), found, everything=everything))
     if not found["items"] and run.found.get("needs_attention"):
         _print([Text(f"one of its results was found wanting; {decide_with()}", style="yellow")])
@@ -71,7 +71,7 @@ async def providers(*, as_json: bool) -> int:
     async with Gateway.of(os.environ) as api:
         found = await api.get("/providers")
     if as_json:
-        return _print_json(found)
+        return print_json(found)
     _print([providers_table(found["items"])])
     _print([Text("* the default; calls and failures of the last 30 s", style="bright_black")])
     return Exit.OK
@@ -81,8 +81,3 @@ def _print(parts: Iterable[RenderableType]) -> None:
     screen = console()
     for part in parts:
         screen.say(part) if isinstance(part, Text) else screen.print(part)
-
-
-def _print_json(found: Any) -> int:
-    print(json_text(found, indent=2))
-    return Exit.OK

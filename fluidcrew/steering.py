@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from chassis.printable import json_text
+from fluidcrew.answers import print_json
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit
 from fluidcrew.naming import Thing, meant, node_meant, run_meant
@@ -35,7 +34,7 @@ async def order(action: str, wanted: str, *, last: bool, interrupt: bool = False
         else:
             answer = await api.post(f"{thing.path}/{action}{mode}")
         if as_json:
-            return _print_json(answer)
+            return print_json(answer)
         lines = await _run_after(api, thing, answer) if thing.kind == "run" else _task_after(answer)
     _say(thing, lines)
     return Exit.OK
@@ -51,13 +50,14 @@ async def _run_after(api: Gateway, run: Thing, answer: Mapping[str, Any]) -> lis
 
 async def _in_effect(api: Gateway, run: Thing) -> Mapping[str, Any]:
     """The run as soon as it is as was asked, or after a moment."""
-    deadline = asyncio.get_running_loop().time() + TAKES_EFFECT
-    while True:
-        latest: Mapping[str, Any] = await api.get(run.path, include_nodes="false")
-        done = (latest.get("control") or {}).get("effective_at")
-        if done or asyncio.get_running_loop().time() > deadline:
-            return latest
-        await asyncio.sleep(LOOK_EVERY)
+    found: Mapping[str, Any] = await api.until(
+        run.path,
+        lambda latest: (latest.get("control") or {}).get("effective_at"),
+        patience=TAKES_EFFECT,
+        every=LOOK_EVERY,
+        include_nodes="false",
+    )
+    return found
 
 
 def _task_after(answer: Mapping[str, Any]) -> list[Text]:
@@ -72,7 +72,7 @@ async def reset(wanted: str, *, last: bool, as_json: bool) -> int:
         task = await _task_of(api, await meant(api, wanted, last=last))
         answer = await api.post(f"{task.path}/reset")
     if as_json:
-        return _print_json(answer)
+        return print_json(answer)
     _say(task, _task_after(answer))
     return Exit.OK
 
@@ -101,7 +101,7 @@ async def skip(wanted: str, key: str, *, last: bool, failed: bool, as_json: bool
         node_id = await node_meant(api, wanted, key, last=last)
         answer = await api.patch(f"/nodes/{node_id}", {"action": "skip"})
     if as_json:
-        return _print_json(answer)
+        return print_json(answer)
     goes_on = "; its run had ended and goes on" if answer.get("reopened") else ""
     print(f"node {key or node_id}: skip requested{goes_on}; {_status_of(answer['run_id'])}")
     return Exit.OK
@@ -111,7 +111,7 @@ async def _skip_failed(api: Gateway, wanted: str, *, last: bool, as_json: bool) 
     run = await run_meant(api, wanted, last=last)
     answer = await api.patch(run.path, {"action": "skip_failed_and_resume"})
     if as_json:
-        return _print_json(answer)
+        return print_json(answer)
     print(f"skipped {', '.join(answer['skipped_nodes'])}; the run goes on; {_status_of(run.id)}")
     return Exit.OK
 
@@ -129,8 +129,3 @@ def _say(thing: Thing, lines: list[Text]) -> None:
 
 def _status_of(run_id: object) -> str:
     return f"see it with: {command()} status {words.short_id(run_id)}"
-
-
-def _print_json(answer: Any) -> int:
-    print(json_text(answer, indent=2))
-    return Exit.OK

@@ -29,6 +29,8 @@ def spaces_table(spaces: Iterable[Found]) -> Table:
         of = f"{each['scope']} {each['scope_id']}" if each["scope_id"] else str(each["scope"])
         counts = f"{each['documents']:,}", f"{each['chunks']:,}{' (being made anew)' if each['reindexing'] else ''}"
         name = words.one_line(str(each["name"]), 80)
+        if reason := each.get("waits_for"):
+            name += f"\nwaits: {words.one_line(str(reason), 300)}"
         id = Text(words.short_id(each["id"]), "bright_black")
         table.add_row(name, words.one_line(of, 40), str(each["language"]), *counts, _rights(each["grants"]), id)
     return table
@@ -59,7 +61,7 @@ def documents_table(documents: Iterable[Found]) -> Table:
             words.size(each["size"]),
             words.day_and_clock(moment(each["updated_at"])),
             Text(words.short_id(each["id"]), "bright_black"),
-            words.one_line(str(each["error"] or ""), 300),
+            words.one_line(str(each["error"] or each.get("waits_for") or ""), 300),
         )
     return table
 
@@ -76,6 +78,8 @@ def document_line(document: Found) -> Text:
     if document["state"] == "ready":
         pages = "" if document["pages"] is None else f", {words.count(document['pages'], 'page')}"
         line.append(f": version {document['version']}, {words.count(document['chunks'], 'chunk')}{pages}")
+        if reason := document.get("waits_for"):
+            line.append(f"; by words only: {words.one_line(str(reason), 300)}", style="yellow")
     elif document["error"]:
         line.append(f": {words.one_line(str(document['error']), 300)}")
     return line

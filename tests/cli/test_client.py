@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fluidcrew import delivering, knowing
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit, Halt
 from fluidcrew.sse import Message, messages
@@ -82,6 +83,20 @@ async def test_an_owner_that_is_away_for_a_moment_is_waited_for(gateway: FakeGat
     halt = await refused(api)
     assert halt.code is Exit.UNREACHABLE
     assert "the executor does not answer" in str(halt)
+
+
+async def test_what_takes_too_long_is_left_alone_with_the_way_to_look_at_it(
+    gateway: FakeGateway, api: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (delivering, knowing):
+        monkeypatch.setattr(module, "PATIENCE", 0)
+    gateway.on("GET /previews/p", (200, {"state": "publishing", "version": 2, "task_id": "0123456789"}))
+    with pytest.raises(Halt, match=r"version 2 is still publishing .* `fluidcrew previews ls 01234567`") as halt:
+        await delivering.published(api, "p")
+    assert halt.value.code is Exit.UNREACHABLE
+    gateway.on("GET /knowledge/documents/d", (200, {"state": "parsing", "title": "Tides"}))
+    with pytest.raises(Halt, match=r"Tides is still parsing .* `fluidcrew knowledge ls`"):
+        await knowing.made_searchable(api, "d")
 
 
 async def test_every_attempt_of_a_post_carries_the_same_idempotency_key(gateway: FakeGateway, api: Gateway) -> None:

@@ -13,6 +13,7 @@ from fluidcrew import knowing
 from fluidcrew.citing import citations, print_citations
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit, Halt
+from fluidcrew.render.knowledge import document_line
 from fluidcrew.render.screen import console
 from tests.cli.conftest import Cli
 from tests.cli.fake_gateway import KEY, RUN_ID, FakeGateway
@@ -53,7 +54,7 @@ FOUND = {
 def api(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
     monkeypatch.setenv("FLUIDCREW_URL", gateway.url)
     monkeypatch.setenv("COLUMNS", "160")
-    spaces = [a_space(HANDBOOK, "Handbook"), a_space(PAY, "Pay", grants=[])]
+    spaces = [a_space(HANDBOOK, "Handbook", waits_for="no model answers"), a_space(PAY, "Pay", grants=[])]
     gateway.on("GET /knowledge/spaces", (200, {"items": spaces, "total": 2}))
     return gateway
 
@@ -111,15 +112,19 @@ async def test_documents_and_spaces_are_listed_and_removed(
     api: FakeGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = a_document(id="dddd4444", title="b.pdf", state="failed", error="it has a password")
-    api.on("GET /knowledge/documents", (200, {"items": [a_document(), failed], "total": 9}))
-    await knowing.list_documents("", state=None, limit=2, as_json=False)
-    _, tides, other, more = capsys.readouterr().out.splitlines()
+    wordy = a_document(id="eeee5555", title="c.pdf", waits_for="the budget does not allow it")
+    api.on("GET /knowledge/documents", (200, {"items": [a_document(), failed, wordy], "total": 9}))
+    await knowing.list_documents("", state=None, limit=3, as_json=False)
+    _, tides, other, third, more = capsys.readouterr().out.splitlines()
+    assert third.endswith("the budget does not allow it")
+    assert document_line(wordy).plain.endswith("3 chunks; by words only: the budget does not allow it")
     assert tides.split()[:6] == ["tides.md", "v1", "ready", "3", "2.0", "KiB"]
-    assert (other.split()[2], other.endswith("it has a password")) == ("failed", True)
-    assert more == "2 of 9; more with --limit"
+    assert (other.split()[2], other.rstrip().endswith("it has a password")) == ("failed", True)
+    assert more == "3 of 9; more with --limit"
     await knowing.list_spaces(as_json=False)
-    _, handbook, pay = capsys.readouterr().out.splitlines()
+    _, handbook, waits, pay = capsys.readouterr().out.splitlines()
     assert "* reads, not agent:ada reads" in handbook
+    assert waits.strip() == "waits: no model answers"
     assert "people only" in pay
     api.on(f"DELETE /knowledge/documents/{TIDES}", (200, {"removed": a_document()}))
     await knowing.remove("Tides.md", "", as_json=False)
