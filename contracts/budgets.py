@@ -21,7 +21,7 @@ Amount = Annotated[Decimal, Field(ge=0, le=1_000_000_000)]
 class Payer(Value):
     """For whom a model is called: every budget there is for one of these has to bear it."""
 
-    project: Slug = DEFAULT_PROJECT
+    project: Slug | None = DEFAULT_PROJECT  # None: for the company as a whole, as what it knows
     task_id: UUID | None = None
     agent_id: Name | None = None
 

@@ -16,6 +16,7 @@ from contracts.refs import BlobRef, Slug, Value
 
 EVERYBODY = "*"  # in the scope of a space
 LONGEST_QUESTION = 2_000  # characters
+MOST_SPACES = 200  # that one search names
 LONGEST_TEXT = 2_000_000  # characters of a document that is sent as text
 
 Principal = Annotated[
@@ -91,6 +92,7 @@ class Space(Value):
     documents: int
     chunks: int
     reindexing: bool
+    waits_for: str | None = None  # why that has not ended yet, with what to do
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
@@ -177,6 +179,7 @@ class Document(Value):
     language: Language
     created_at: AwareDatetime
     updated_at: AwareDatetime
+    waits_for: str | None = None  # why it is found by its words only, or not yet; with what to do about it
 
 
 class DocumentVersion(Value):
@@ -305,7 +308,7 @@ class Search(Request[Findings], owner="rag", entity="knowledge", verb="search", 
     """`space_ids` None: every space that may be read; empty: none."""
 
     query: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_QUESTION)]
-    space_ids: list[UUID] | None = Field(default=None, max_length=200)
+    space_ids: list[UUID] | None = Field(default=None, max_length=MOST_SPACES)
     document_ids: list[UUID] | None = Field(default=None, max_length=200)
     tags: list[Tag] | None = Field(default=None, max_length=20)
     dated_from: date | None = None
@@ -321,10 +324,25 @@ class SpaceStats(Value):
     chunks: int
 
 
+class EmbeddingSpend(Value):
+    """What a model's vectors took, as its provider told it. `cost_usd` is a decimal as text; None when nothing of it is
+    known, which is not 0. `estimated_calls` are in it with the most that they can have cost, `unpriced_calls` are not."""
+
+    provider: str
+    model: str
+    purpose: Literal["documents", "questions"]
+    calls: int
+    tokens: int
+    cost_usd: str | None
+    estimated_calls: int
+    unpriced_calls: int
+
+
 class KnowledgeStats(Value):
     documents: dict[DocumentState, int]
     chunks: int
     spaces: list[SpaceStats]
+    embedding: list[EmbeddingSpend] = Field(default_factory=list)  # models that are asked over HTTP
 
 
 class GetStats(Request[KnowledgeStats], owner="rag", entity="knowledge", verb="stats"): ...

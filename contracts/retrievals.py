@@ -13,6 +13,8 @@ from contracts.plan import Strict
 from contracts.refs import Value
 from contracts.tool import UseTool
 
+MOST_AT_ONCE = 200  # retrievals of an answer
+
 
 class SearchKnowledgeArguments(Strict):
     query: Annotated[
@@ -44,6 +46,15 @@ class Passage(Value):
     text: str | None
 
 
+class Bought(Value):
+    """What a provider took for a question's vector. `cost_usd` is a decimal as text; None when no price is known, which is
+    not 0. `estimated`: the provider did not say, and it is the most that it can have been."""
+
+    tokens: int
+    cost_usd: str | None
+    estimated: bool
+
+
 class Retrieval(Value):
     """One use of `search_knowledge`."""
 
@@ -56,6 +67,7 @@ class Retrieval(Value):
     receipt: Receipt
     degraded: str | None
     created_at: AwareDatetime
+    bought: Bought | None = None  # None when no provider was asked: by the local model, or known from before
 
 
 class Retrievals(Value):
@@ -65,8 +77,9 @@ class Retrievals(Value):
 
 
 class GetRetrievals(Request[Retrievals], owner="rag", entity="retrieval", verb="list"):
-    """What a run's nodes, one of them, or one attempt of it were shown. The 200 newest."""
+    """What a run's nodes, one of them, or one attempt of it were shown. The 200 newest; `offset` leaves out newer ones."""
 
     run_id: UUID
     node_id: UUID | None = None
     attempt: int | None = None
+    offset: Annotated[int, Field(ge=0)] = 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from bench.figures import machine, milliseconds
-from bench.retrieval.baselines import BASELINES, MOST_LOST_WITHOUT_ACCENTS, NDCG_FLOORS
+from bench.retrieval.baselines import BASELINES, MOST_LOST_WITHOUT_ACCENTS, NDCG_FLOORS, ON_THESE
 from bench.retrieval.collection import NAMES, Collection, is_held_out, read, without_accents
 from bench.retrieval.metrics import Quality, quality
 from bench.retrieval.product import CLIENTS, ask, fill, product
@@ -88,6 +88,8 @@ def _print(collection: Collection, result: Result, took: Sequence[float]) -> Non
         print(f"  {name:<78} {found}")
     for name, scores in BASELINES.items():
         print(f"  {f'study, its questions: {name}':<78} {scores[collection.name]}")
+    for name, scores in ON_THESE.items():
+        print(f"  {f'these questions: {name}':<78} {scores[collection.name]}")
     print(f"  answers of 10 over HTTP, {CLIENTS} clients, embedding included: {milliseconds(took)}", flush=True)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 from chassis.blobs import Blobs
 from contracts.executor import GetNode, NodeDetail
-from contracts.retrievals import GetRetrievals, Passage
+from contracts.retrievals import MOST_AT_ONCE, GetRetrievals, Passage, Retrieval
 from services.gateway.asking import Desk
 from services.gateway.domain.citations import numbers
 from services.gateway.knowledge_schemas import Citation, Citations
@@ -27,10 +28,20 @@ async def whole(desk: Desk, blobs: Blobs, node_id: UUID) -> NodeDetail:
     return node
 
 
+async def _retrievals(desk: Desk, run_id: UUID) -> AsyncIterator[Retrieval]:
+    """All of them, the newest part first."""
+    offset, items = 0, list[Retrieval]()
+    while not offset or len(items) == MOST_AT_ONCE:
+        items = (await desk.ask(GetRetrievals(run_id=run_id, offset=offset))).items
+        offset += MOST_AT_ONCE
+        for each in items:
+            yield each
+
+
 async def citations_of(desk: Desk, blobs: Blobs, run_id: UUID) -> Citations:
     """Of the latest attempt of each node that was shown passages."""
     shown: Shown = defaultdict(dict)
-    for retrieval in (await desk.ask(GetRetrievals(run_id=run_id))).items:
+    async for retrieval in _retrievals(desk, run_id):
         shown[retrieval.node_id, retrieval.attempt].update({each.n: each for each in retrieval.passages})
     gate = asyncio.Semaphore(AT_ONCE)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
+from chassis.depot import Strays
+from chassis.llm.remote_purse import RemotePurses
+from chassis.llm.settings import LlmSettings
 from chassis.postgres import create_pool
 from chassis.retention import DAY, OldRows
 from chassis.scratch import Scratch
 from chassis.service import Chassis
 from services.rag.adapters.local_model import LocalModel
 from services.rag.adapters.parser import Parser
+from services.rag.adapters.paying import Cashier
 from services.rag.adapters.remote_vectors import RemoteVectors, Server
 from services.rag.adapters.vectors import Vectors
 from services.rag.depot import Depot
@@ -25,23 +29,27 @@ from services.rag.handlers.reembedding import Reembedding, Vectorizing
 from services.rag.handlers.searching import Searching
 from services.rag.handlers.sources import Sources
 from services.rag.handlers.spaces import Spaces
-from services.rag.handlers.strays import Strays
 from services.rag.handlers.tools import Tools
 from services.rag.settings import RagSettings
 from services.rag.store.graphs import GraphStore
 from services.rag.store.search import SETTINGS
+from services.rag.store.spending import SpendingStore
 from services.rag.subscribers import subscribe
 
 SEARCHES = 8  # statements at once, per process
 NICENESS = 5  # of what embeds documents: questions go first
+HUNG = 10.0  # seconds that a question takes no healthy model, however busy the machine
 REST = 60.0  # seconds without documents until its memory is given back
+UNTIL_DONE = 100_000  # attempts: what a space waits for is never given up
 TO_FINISH = 0.8  # of the time to drain that work under way has; the rest of it is handed back
 
 
 async def build(chassis: Chassis, questions: Questions | None = None) -> None:
     settings: RagSettings = chassis.settings
-    vectors = vectors_of(settings)
     uow, pool, bus, jobs, lease = chassis.uow, chassis.pool, chassis.bus, chassis.jobs, settings.lease
+    purses = RemotePurses(bus, uow, jobs)
+    cashier = Cashier(purses, LlmSettings.load().llm_prices, SpendingStore(pool).note)
+    vectors = vectors_of(settings, cashier)
     url = settings.database_url.get_secret_value()
     depot, reading = Depot(chassis.blobs, pool), await create_pool(url, chassis.name, size=SEARCHES, **SETTINGS)
     removing = Removing(jobs, settings.unused_after)
@@ -60,8 +68,12 @@ async def build(chassis: Chassis, questions: Questions | None = None) -> None:
     jobs.register(GRAPH, graphs.work, concurrency=1, lease=lease)
     keep = settings.retention_retrievals_days * DAY
     retrievals = OldRows("retrievals", ("node_id", "attempt", "effect"), "created_at", keep)
-    chassis.retention.add(retrievals, Forgotten(deleting), Strays(chassis.blobs), Grown(graphs))
+    calls = OldRows("embedding_calls", ("id",), "created_at", keep)
+    chassis.retention.add(retrievals, calls, Forgotten(deleting), Strays(depot), Grown(graphs))
     chassis.on_drain(partial(jobs.drain, settings.drain_timeout * TO_FINISH))
+    chassis.on_drain(vectors.stop_buying)
+    chassis.on_drain(purses.drain)
+    chassis.on_drain(cashier.drain)
     chassis.on_close(reading.close)
 
 
@@ -74,22 +86,23 @@ def ingestion(chassis: Chassis, depot: Depot, vectors: Vectors) -> None:
     ingesting = Ingesting(uow, pool, jobs, making, news)
     reembedding, vectorizing = Reembedding(uow, pool, jobs, making, news), Vectorizing(uow, pool, jobs, vectors)
     jobs.register(INGEST, ingesting.work, concurrency=settings.concurrency, lease=settings.lease)
-    jobs.register(REEMBED, reembedding.work, concurrency=1, lease=settings.lease)
-    jobs.register(VECTORS, vectorizing.work, concurrency=2, lease=settings.lease)
+    jobs.register(REEMBED, reembedding.work, concurrency=1, max_attempts=UNTIL_DONE, lease=settings.lease)
+    jobs.register(VECTORS, vectorizing.work, concurrency=2, max_attempts=UNTIL_DONE, lease=settings.lease)
     chassis.background("model", vectors.warm)
     chassis.on_close(vectors.close)
     chassis.on_close(scratch.close)
 
 
-def vectors_of(settings: RagSettings) -> Vectors:
+def vectors_of(settings: RagSettings, cashier: Cashier) -> Vectors:
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
     models = settings.home / "models"
     remote = RemoteVectors(
         {
             "openai": Server(settings.openai_base_url.rstrip("/"), key, "OPENAI_BASE_URL"),
             "ollama": Server(settings.ollama_base_url.rstrip("/"), None, "OLLAMA_BASE_URL"),
-        }
+        },
+        cashier,
     )
-    questions = LocalModel(models, threads=1)
+    questions = LocalModel(models, threads=1, patience=HUNG)
     documents = LocalModel(models, threads=settings.threads, niceness=NICENESS, rest=REST)
     return Vectors(questions, documents, remote, keep=settings.questions)

@@ -28,6 +28,7 @@ from tests.gateway.conftest import StartGateway, StartOwner
 TIDES = "# Tides\n\nSpring tides come twice a month, when the sun and the moon pull in one line.\n"
 HARBOUR = "# Harbour\n\nThe harbour master gives berths at six in the morning.\n"
 MARKDOWN = {"Content-Type": "text/markdown"}
+DOCUMENTS = "/knowledge/documents"
 NO_MODEL = {"provider": "local", "model": "none"}  # there is none of this name
 
 
@@ -50,7 +51,7 @@ async def http(
     database: Database,
     nats_server: NatsServer,
     keeper: Keeper,
-    object_store: None,
+    object_store: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[httpx.AsyncClient]:
     urls = {"nats_url": nats_server.url("rag"), "database_url": database.url_for("rag")}
@@ -83,33 +84,39 @@ async def ended(http: httpx.AsyncClient, added: httpx.Response, state: str = "re
     return found
 
 
-async def test_documents_are_added_as_files_and_text_found_replaced_downloaded_and_removed(
+def a_form(space: str) -> dict[str, Any]:
+    """A document as a browser sends it, from a machine with other paths than ours."""
+    fields = {"space_id": space, "external_id": "tides-1", "tags": "sea, moon", "dated": "2026-03-01"}
+    return {"data": fields, "files": {"file": ("C:\\notes\\tides été.md", TIDES.encode(), "text/markdown")}}
+
+
+async def test_documents_are_added_as_files_and_text_and_listed(
     http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space, place = await a_space(http), "/knowledge/documents"
-    form = {"space_id": space, "external_id": "tides-1", "tags": "sea, moon", "dated": "2026-03-01"}
-    file = {"file": ("C:\\notes\\tides été.md", TIDES.encode(), "text/markdown")}
+    space = await a_space(http)
     once = {"Idempotency-Key": "first", "X-Actor": "ada"}
-    sent = await http.post(place, data=form, files=file, headers=once)
-    tides = await ended(http, sent)
+    tides = await ended(http, await http.post(DOCUMENTS, headers=once, **a_form(space)))
     assert (tides["title"], tides["tags"], tides["dated"]) == ("tides été.md", ["moon", "sea"], "2026-03-01")
-    again = await http.post(place, data=form, files=file, headers=once)
+    again = await http.post(DOCUMENTS, headers=once, **a_form(space))
     assert (again.json()["id"], again.headers["Idempotent-Replayed"]) == (tides["id"], "true")
 
-    raw = await http.post(
-        f"/companies/default{place}?space_id={space}&name=harbour.md&title=Harbour",
-        content=HARBOUR.encode(),
-        headers=MARKDOWN,
-    )
-    harbour = await ended(http, raw)
+    raw = f"/companies/default{DOCUMENTS}?space_id={space}&name=harbour.md&title=Harbour"
+    await ended(http, await http.post(raw, content=HARBOUR.encode(), headers=MARKDOWN))
     text = {"space_id": space, "title": "Fees", "text": "A berth costs ten crowns a night."}
-    await ended(http, await http.post(place, json=text))
+    await ended(http, await http.post(DOCUMENTS, json=text))
     monkeypatch.setattr(documents_route, "INLINE", 10)
-    await ended(http, await http.post(place, json=text | {"title": "Long", "text": "Ropes " * 100}))
-    listed = (await http.get(f"{place}?space_id={space}&order_by=title")).json()
-    assert [each["title"] for each in listed["items"]] == ["Fees", "Harbour", "Long", "tides été.md"]
-    assert (await http.get(f"{place}?tag=moon&state=ready")).json()["total"] == 1
+    await ended(http, await http.post(DOCUMENTS, json=text | {"title": "Long", "text": "Ropes " * 100}))
 
+    listed = (await http.get(f"{DOCUMENTS}?space_id={space}&order_by=title")).json()
+    assert [each["title"] for each in listed["items"]] == ["Fees", "Harbour", "Long", "tides été.md"]
+    assert (await http.get(f"{DOCUMENTS}?tag=moon&state=ready")).json()["total"] == 1
+    stats = (await http.get("/knowledge/stats")).json()
+    assert (stats["documents"]["ready"], stats["spaces"][0]["space_id"]) == (4, space)
+
+
+async def test_a_document_is_found_with_where_in_it_until_it_is_removed(http: httpx.AsyncClient) -> None:
+    space = await a_space(http)
+    tides = await ended(http, await http.post(DOCUMENTS, **a_form(space)))
     asked = {"query": "when are spring tides?", "space_ids": [space], "limit": 3}
     found = (await http.post("/knowledge/search", json=asked, headers={"X-Role": "viewer"})).json()
     best = found["items"][0]
@@ -124,27 +131,30 @@ async def test_documents_are_added_as_files_and_text_found_replaced_downloaded_a
     empty = (await http.post("/knowledge/search", json=asked | {"space_ids": []})).json()
     assert (empty["items"], empty["receipt"]["chunks"]) == ([], 0)
 
-    newer = TIDES.replace("twice", "two times")
-    replaced = await http.post(
-        f"{place}?space_id={space}&name=tides.md&external_id=tides-1", content=newer, headers=MARKDOWN
-    )
-    assert (await ended(http, replaced))["version"] == 2
-    versions = (await http.get(f"{place}/{tides['id']}/versions")).json()["items"]
-    assert sorted(each["version"] for each in versions) == [1, 2]
-    whole = await http.get(f"{place}/{tides['id']}/download?version=1")
-    assert (whole.text, "tides%20%C3%A9t%C3%A9.md" in whole.headers["Content-Disposition"]) == (TIDES, True)
-    part = await http.get(f"{place}/{tides['id']}/download", headers={"Range": "bytes=2-6"})
-    assert (part.status_code, part.text) == (206, "Tides")
-    again = await http.post(f"{place}/{harbour['id']}/reindex")
-    assert (again.status_code, again.json()["version"]) == (202, 2)
-    assert (await ended(http, raw))["searchable"] == 2
-
-    stats = (await http.get("/knowledge/stats")).json()
-    assert (stats["documents"]["ready"], stats["spaces"][0]["space_id"]) == (4, space)
-    assert (await http.delete(f"{place}/{tides['id']}")).json()["removed"]["title"] == "tides.md"
+    assert (await http.delete(f"{DOCUMENTS}/{tides['id']}")).json()["removed"]["title"] == tides["title"]
     gone = (await http.post("/knowledge/search", json=asked)).json()
     assert tides["id"] not in [each["document"]["id"] for each in gone["items"]]
-    assert (await http.get(f"{place}/{tides['id']}")).status_code == 404
+    assert (await http.get(f"{DOCUMENTS}/{tides['id']}")).status_code == 404
+
+
+async def test_a_document_is_replaced_downloaded_and_indexed_again(http: httpx.AsyncClient) -> None:
+    space = await a_space(http)
+    tides = await ended(http, await http.post(DOCUMENTS, **a_form(space)))
+    newer = TIDES.replace("twice", "two times")
+    replaced = await http.post(
+        f"{DOCUMENTS}?space_id={space}&name=tides.md&external_id=tides-1", content=newer, headers=MARKDOWN
+    )
+    assert (await ended(http, replaced))["version"] == 2
+    place = f"{DOCUMENTS}/{tides['id']}"
+    versions = (await http.get(f"{place}/versions")).json()["items"]
+    assert sorted(each["version"] for each in versions) == [1, 2]
+    whole = await http.get(f"{place}/download?version=1")
+    assert (whole.text, "tides%20%C3%A9t%C3%A9.md" in whole.headers["Content-Disposition"]) == (TIDES, True)
+    part = await http.get(f"{place}/download", headers={"Range": "bytes=2-6"})
+    assert (part.status_code, part.text) == (206, "Tides")
+    again = await http.post(f"{place}/reindex")
+    assert (again.status_code, again.json()["version"]) == (202, 3)
+    assert (await ended(http, replaced))["searchable"] == 3
 
 
 async def test_spaces_are_made_granted_seen_as_an_agent_sees_them_and_removed(http: httpx.AsyncClient) -> None:
@@ -220,6 +230,27 @@ async def test_what_cannot_be_added_is_refused_with_what_to_do(
     assert (await http.get(f"/knowledge/documents?space_id={nowhere}")).status_code == 404
 
 
+ODD = {
+    "a name": b'Content-Disposition: form-data; name="file"; filename="a\x00b.txt"\r\nContent-Type: text/plain',
+    "a title": b'Content-Disposition: form-data; name="title"\r\n\r\na\x00b\r\n--x\r\n'
+    b'Content-Disposition: form-data; name="file"; filename="ab.txt"\r\nContent-Type: text/plain',
+    "a tag": b'Content-Disposition: form-data; name="tags"\r\n\r\na\x00b\r\n--x\r\n'
+    b'Content-Disposition: form-data; name="file"; filename="ab.txt"\r\nContent-Type: text/plain',
+}
+
+
+@pytest.mark.parametrize("what", list(ODD))
+async def test_a_form_with_what_no_database_can_hold_is_refused_with_a_reason(
+    http: httpx.AsyncClient, what: str
+) -> None:
+    body = b"--x\r\n" + ODD[what] + b"\r\n\r\ntext\r\n--x--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    space = await a_space(http, f"Space of {what}")
+    answer = await http.post(f"/knowledge/documents?space_id={space}", content=body, headers=headers)
+    assert answer.status_code in (400, 422), answer.text
+    assert any(word in answer.text for word in ("NUL", "pattern", "form"))
+
+
 RUN, NODE, SHOWN = uuid4(), uuid4(), uuid4()
 
 
@@ -249,15 +280,18 @@ def a_retrieval(attempt: int, *numbers: int) -> Retrieval:
     )
 
 
+@pytest.mark.parametrize("at_once", [200, 1])
 async def test_a_run_shows_what_the_latest_attempts_of_its_nodes_cite(
-    start_gateway: StartGateway, start_owner: StartOwner
+    start_gateway: StartGateway, start_owner: StartOwner, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
+    monkeypatch.setattr("services.gateway.citing.MOST_AT_ONCE", at_once)
     text = "Two a day [2], as the moon has it [4]. [9]"
     node = a_node_detail(id=NODE, run_id=RUN, key="write", attempt=2, output=text)
 
     def retrievals(request: GetRetrievals) -> Retrievals:
         found = [a_retrieval(1, 1, 2), a_retrieval(2, 1, 2), a_retrieval(2, 3, 4)] if request.run_id == RUN else []
-        return Retrievals(items=[each for each in found if request.attempt in (None, each.attempt)])
+        asked = [each for each in found if request.attempt in (None, each.attempt)]
+        return Retrievals(items=asked[request.offset : request.offset + at_once])
 
     def run(request: GetRun) -> Any:
         raise Rejection(Code.NOT_FOUND, f"there is no run {request.run_id}")
@@ -274,7 +308,7 @@ async def test_a_run_shows_what_the_latest_attempts_of_its_nodes_cite(
             (4, "passage 4 of attempt 2"),
         ]
         assert (cited["items"][0]["node_key"], cited["items"][0]["page"], cited["unknown"]) == ("write", 2, 1)
-        assert len((await it.client.get(f"/runs/{RUN}/retrievals")).json()["items"]) == 3
+        assert len((await it.client.get(f"/runs/{RUN}/retrievals")).json()["items"]) == min(3, at_once)
         shown = (await it.client.get(f"/nodes/{NODE}/retrievals?attempt=1")).json()
         assert [each["receipt"]["removed_by_acl"] for each in shown["items"]] == [1]
         for nothing in ("citations", "retrievals"):

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,10 @@ from chassis.keeper import Keeper
 from chassis.postgres import connect
 from chassis.service import Chassis, running
 from chassis.settings import ServiceSettings
+from chassis.testing.plugin import SettingsOf
 from chassis.testing.servers import Database, NatsServer
 from contracts.artifacts import ArtifactDetail, GetArtifact
+from contracts.budgets import Reserved, ReserveSpend
 from contracts.errors import Code, Rejection
 from contracts.executor import NodeStatus, RunNode
 from contracts.knowledge import (
@@ -45,6 +47,7 @@ from contracts.review import GetReviewCase, ReviewCase
 from services.rag.app import build
 from services.rag.domain.analysis import analyse, stems
 from services.rag.domain.questions import NoVectors
+from services.rag.domain.spending import Buyer
 from services.rag.handlers.effects import make_ready
 from services.rag.settings import RagSettings
 from services.rag.store.index import Built, IndexStore, dense
@@ -71,7 +74,7 @@ class Words:
     why: str | None = None
     asked: list[str] = field(default_factory=list)
 
-    async def vector(self, embedder: Embedder, question: str) -> Sequence[float]:
+    async def vector(self, embedder: Embedder, question: str, buyer: Buyer) -> Sequence[float]:
         self.asked.append(question)
         if self.why is not None:
             raise NoVectors(self.why)
@@ -113,6 +116,7 @@ class Others:
     async def build_executor(self, chassis: Chassis) -> None:
         self.executor = chassis
         chassis.bus.serve(GetReviewCase, self.case)
+        chassis.bus.serve(ReserveSpend, self.without_budget)
 
     async def build_publisher(self, chassis: Chassis) -> None:
         chassis.bus.serve(GetArtifact, self.artifact)
@@ -121,6 +125,9 @@ class Others:
         if (found := self.cases.get(request.node_id)) is None:
             raise Rejection(Code.NOT_FOUND, f"there is no node {request.node_id}")
         return found
+
+    async def without_budget(self, _: ReserveSpend, __: Context) -> Reserved:
+        return Reserved(reservation=None)
 
     async def artifact(self, request: GetArtifact, _: Context) -> ArtifactDetail:
         if (found := self.artifacts.get(request.artifact_id)) is None:
@@ -213,34 +220,27 @@ async def world(
     database: Database,
     nats_server: NatsServer,
     keeper: Keeper,
-    object_store_settings: dict[str, str],
+    object_store: dict[str, str],
+    settings_of: SettingsOf,
     models: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[World]:
     """The bus, an executor and a publisher; rag is started by the test, or by `live`."""
-    for name, value in object_store_settings.items():
-        monkeypatch.setenv(name, value)
-
-    def settings(kind: type[ServiceSettings], service: str, **fields: Any) -> ServiceSettings:
-        urls = {"nats_url": nats_server.url(service), "database_url": database.url_for(service)}
-        return kind(**urls, drain_timeout=3.0, env="test", **fields)
-
     words = Words()
 
     def start_rag(*, model: bool = False, **fields: Any) -> AbstractAsyncContextManager[Chassis]:
         """`model`: with the real one, instead of words."""
         given = {"lease": 2.0, "unused_after": 0.0, "home": models.parent, "threads": 2} | fields
         made = build if model else partial(build, questions=words)
-        return running("rag", settings(RagSettings, "rag", **given), made)
+        return running("rag", settings_of(RagSettings, "rag", **given), made)
 
     others = Others()
     async with (
-        running("executor", settings(ServiceSettings, "executor"), others.build_executor),
-        running("publisher", settings(ServiceSettings, "publisher"), others.build_publisher),
+        running("executor", settings_of(ServiceSettings, "executor"), others.build_executor),
+        running("publisher", settings_of(ServiceSettings, "publisher"), others.build_publisher),
     ):
         url, nats = database.url_for("rag"), nats_server.url("rag")
         environment = {"NATS_URL": nats, "DATABASE_URL": url, "FLUIDCREW_HOME": str(models.parent)}
-        yield World(others, words, start_rag, url, environment | object_store_settings)
+        yield World(others, words, start_rag, url, environment | object_store)
 
 
 @pytest.fixture
@@ -262,10 +262,3 @@ async def library(world: World) -> AsyncIterator[World]:
 
 def reader(principal: str, *, deny: bool = False) -> Grant:
     return Grant(principal=principal, deny=deny)
-
-
-@asynccontextmanager
-async def refused(code: Code) -> AsyncIterator[pytest.ExceptionInfo[Rejection]]:
-    with pytest.raises(Rejection) as caught:
-        yield caught
-    assert caught.value.failure.code is code

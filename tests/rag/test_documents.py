@@ -9,7 +9,9 @@ from uuid import uuid4
 
 import pytest
 
+from chassis.depot import Strays
 from chassis.testing.eventually import eventually
+from chassis.testing.refusing import refused
 from contracts.artifacts import ArtifactDetail, Visibility
 from contracts.errors import Code
 from contracts.knowledge import (
@@ -36,8 +38,7 @@ from contracts.plan import ArtifactKind
 from contracts.refs import BlobRef
 from services.rag.depot import Depot
 from services.rag.handlers.deleting import Deleting
-from services.rag.handlers.strays import Strays
-from tests.rag.conftest import World, reader, refused
+from tests.rag.conftest import World, reader
 
 
 async def jobs(world: World, kind: str) -> list[dict[str, object]]:
@@ -251,7 +252,7 @@ async def test_bytes_that_nobody_came_to_name_go_after_a_while_and_those_of_docu
     stray = await blobs.put(b"put, and never told of", company="default/documents", content_type="text/plain")
     await live.rag.pool.execute("update objects set wanted_at = wanted_at - interval '2 days'")
     assert await Deleting(live.rag.uow, live.rag.jobs, depot, 0.0).begin(10) == 1
-    assert await Strays(blobs, old=-60.0).step(live.rag.pool, 10) == 1
+    assert await Strays(depot, old=-60.0).step(live.rag.pool, 10) == 1
 
     async def only_the_document() -> bool:
         return await blobs.older_than(-60.0, "default/documents/", 10) == [document_key("default", named.sha256)]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from contracts.knowledge import Language
 from services.rag.domain.analysis import PLACES, Indexed, analyse, fold, stems
 from services.rag.domain.grams import likeness
+from services.rag.domain.language import NOTHING_IN_PARTICULAR, language_of
 from services.rag.domain.question import LEADING, idf, lexical, terms_of
 from services.rag.domain.ranking import PER_DOCUMENT, Candidate, rank
 from services.rag.handlers.tools import within
@@ -150,3 +151,23 @@ def test_an_assignment_and_a_model_open_only_what_both_name() -> None:
     assert within(None, None) is None
     assert within([a], None) == within(None, [a]) == within([a, b], [a]) == [a]
     assert within([b], [a]) == within([], None) == within(None, []) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "language"),
+    [
+        ("Quelles bonnes pratiques pour Windows 10 ?", FR),
+        ("a quoi sert l'age du capitaine", FR),
+        ("what is the basic mechanism of the transonic aileron buzz", EN),
+        ("budget 2019", None),
+        ("", None),
+    ],
+)
+def test_the_small_words_of_a_question_tell_its_language(question: str, language: Language | None) -> None:
+    assert language_of(question) is language
+
+
+def test_questions_for_nothing_in_particular_are_of_their_language() -> None:
+    for language, questions in NOTHING_IN_PARTICULAR.items():
+        assert {language_of(each) for each in questions} == {language}
+        assert len(questions) == len(NOTHING_IN_PARTICULAR[EN])

@@ -158,11 +158,12 @@ async def test_a_version_that_was_overtaken_says_so(library: World) -> None:
     assert {item.document.version for item in (await library.search("high waters")).items} == {2}
 
 
-async def test_what_is_too_large_is_not_even_fetched(library: World) -> None:
+async def test_what_is_too_large_is_not_even_fetched(library: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.rag.handlers.making.LARGEST", 50)
     space = await library.space()
-    ref = (await put(library, TIDES.encode())).model_copy(update={"size": 200 * 2**20})
+    ref = await put(library, TIDES.encode())
     failed = await ended(library, await library.add(space, "Film", ref=ref), DocumentState.FAILED)
-    assert "may have 104,857,600 (100 MiB); split it" in (failed.error or "")
+    assert "may have 50 " in (failed.error or "")
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ import pytest
 
 from chassis.context import Context
 from chassis.postgres import create_pool
+from chassis.testing.refusing import refused
 from contracts.errors import Code
 from contracts.knowledge import ChangeSpace, Document, Embedder, Grant, Language, Search, Searcher, Space
 from services.rag.domain.question import lexical, terms_of
@@ -19,7 +20,7 @@ from services.rag.domain.rights import Who
 from services.rag.handlers.searching import Searching
 from services.rag.store.index import lexeme_of
 from services.rag.store.search import SETTINGS, Leg, SearchStore
-from tests.rag.conftest import World, reader, refused, vector_of
+from tests.rag.conftest import World, reader, vector_of
 
 PLAN = "The plan says that the harbour opens in May."
 ANN = Searcher(agent_id="ann", role="Lawyer", units=["legal"], project="harbour")

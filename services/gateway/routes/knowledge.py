@@ -43,7 +43,10 @@ def _searcher(agent: str | Searcher | None) -> Searcher | None:
 
 @router.get("/stats", responses=describe(404))
 async def get_knowledge_stats(desk: DeskDep) -> KnowledgeStats:
-    """Documents by state, and chunks, of the company and of each space."""
+    """Documents by state, and chunks, of the company and of each space.
+
+    `embedding` says what the vectors of providers have cost: those of documents, and those of questions.
+    """
     found = await desk.ask(GetStats())
     if not found.spaces:
         await refuse_unknown_company(desk)

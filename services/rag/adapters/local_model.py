@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import Sequence
@@ -15,18 +14,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chassis.confined import isolated
 from services.rag.domain.chunking import Window
 from services.rag.domain.questions import NoVectors
 
 WORKER = Path(__file__).resolve().parents[1] / "embedding" / "__main__.py"
-COMMAND = (sys.executable, "-I", str(WORKER))  # no environment, nothing of the current directory
+COMMAND = isolated(WORKER)
 TIMEOUT = 120.0  # seconds for what is asked at once; the first time the graph is built
 REFUSED = 10.0  # seconds until a model that is not installed is looked for again
-AT_ONCE = 64  # texts
+AT_ONCE = 16  # texts: others are prepared meanwhile, or written down
 MODEL = "all-MiniLM-L6-v2"
 WINDOW = 256  # tokens
 WIDTH = 384
 FLOAT = 4  # bytes
+STOPPING = "the service is stopping"
 
 
 class _Asked(NamedTuple):
@@ -37,17 +38,27 @@ class _Asked(NamedTuple):
         if not self.answer.done():
             self.answer.set_result(rows)
 
-    def refuse(self, why: str) -> None:
+    def refuse(self, why: Exception) -> None:
         if not self.answer.done():
-            self.answer.set_exception(NoVectors(why))
+            self.answer.set_exception(why)
 
 
 class LocalModel:
-    """`threads` that it computes with; `niceness` lets others go first; `rest`: seconds without work until it is ended."""
+    """`threads` that it computes with; `niceness` lets others go first; `rest`: seconds without work until it is ended;
+    `patience`: seconds until one that gives no answer is replaced."""
 
-    def __init__(self, directory: Path, *, threads: int, niceness: int = 0, rest: float | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        threads: int,
+        niceness: int = 0,
+        rest: float | None = None,
+        patience: float = TIMEOUT,
+    ) -> None:
         self._arguments = (str(directory), str(threads), str(niceness))
         self._rest = rest
+        self._patience = patience
         self._news = asyncio.Event()
         self._process: Process | None = None
         self._waiting: deque[_Asked] = deque()
@@ -58,15 +69,23 @@ class LocalModel:
         """One row of float32 per text. Raises NoVectors. Who gives up leaves nothing half said: the answer is not heard."""
         if not texts:
             return np.empty((0, WIDTH), np.float32)
+        return await self._ask(texts)
+
+    def awake(self) -> None:
+        """Starts the process for who will ask soon, and will be told then if it cannot be asked."""
+        if self._process is None and not self._waiting:
+            self._ask(["awake"]).add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+
+    def _ask(self, texts: Sequence[str]) -> asyncio.Future[Any]:
         asked = _Asked(list(texts), asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         self._news.set()
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work(), name="embedding")
-        return await asked.answer
+        return asked.answer
 
     async def _work(self) -> None:
-        """What has come meanwhile is asked together: many short texts take no longer than a few."""
+        """What has come meanwhile is asked together, as far as that keeps its threads busy."""
         while await self._is_asked():
             together = [self._waiting.popleft()]
             while self._waiting and sum(len(one.texts) for one in together) < AT_ONCE:
@@ -74,14 +93,15 @@ class LocalModel:
             together = [one for one in together if not one.answer.done()]
             try:
                 rows = await self._rows([text for one in together for text in one.texts])
-            except NoVectors as none:
+            except asyncio.CancelledError:
                 for one in together:
-                    one.refuse(str(none))
-                continue
-            except BaseException:
-                for one in together:
-                    one.refuse("the service is stopping")
+                    one.refuse(NoVectors(STOPPING))
                 raise
+            except Exception as error:  # noqa: BLE001 - raised again by those who asked
+                await self._kill()  # or the rest of this answer would be taken for the next one
+                for one in together:
+                    one.refuse(error)
+                continue
             at = 0
             for one in together:
                 one.accept(rows[at : at + len(one.texts)])
@@ -102,7 +122,9 @@ class LocalModel:
         for again in (True, False):
             try:
                 async with asyncio.timeout(TIMEOUT):
-                    return await self._exchange(await self._started(), texts)
+                    process = await self._started()
+                async with asyncio.timeout(self._patience):
+                    return await self._exchange(process, texts)
             except (OSError, EOFError, ValueError, TimeoutError) as error:
                 await self._kill()
                 if not again:
@@ -145,7 +167,7 @@ class LocalModel:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
         for one in self._waiting:
-            one.refuse("the service is stopping")
+            one.refuse(NoVectors(STOPPING))
         await self._kill()
 
 

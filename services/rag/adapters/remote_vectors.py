@@ -9,9 +9,13 @@ from typing import Any, NamedTuple
 import httpx
 import numpy as np
 
+from chassis.llm.departure import HOOKS, cleared_by
 from contracts.errors import RetryLater
 from contracts.knowledge import Embedder
+from services.rag.adapters.paying import Bill, Cashier
+from services.rag.domain.kinds import clean
 from services.rag.domain.questions import NoVectors
+from services.rag.domain.spending import Buyer
 
 TIMEOUT = 30.0  # seconds
 AT_ONCE = 64  # texts per request
@@ -29,41 +33,59 @@ class Server(NamedTuple):
 
 
 class RemoteVectors:
-    def __init__(self, servers: dict[str, Server]) -> None:
+    def __init__(self, servers: dict[str, Server], cashier: Cashier) -> None:
         """By provider."""
         self._servers = servers
-        self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
+        self._cashier = cashier
+        self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False, event_hooks=HOOKS)
 
-    async def vectors(self, embedder: Embedder, texts: Sequence[str]) -> Any:
+    async def vectors(self, embedder: Embedder, texts: Sequence[str], buyer: Buyer) -> Any:
         """One row of float32 per text, of length 1. Raises NoVectors, or RetryLater while the server is busy."""
         rows = [
-            row for at in range(0, len(texts), AT_ONCE) for row in await self._some(embedder, texts[at : at + AT_ONCE])
+            row
+            for at in range(0, len(texts), AT_ONCE)
+            for row in await self._some(embedder, texts[at : at + AT_ONCE], buyer)
         ]
-        found = np.asarray(rows, np.float32).reshape(len(rows), -1)
-        if len(rows) != len(texts) or (rows and found.shape[1] != embedder.dimension):
+        widths = sorted({len(row) for row in rows})
+        if len(rows) != len(texts) or widths != [embedder.dimension]:
             raise NoVectors(
-                f"{embedder.model} answered with {len(rows)} vectors of {found.shape[1] if rows else 0} numbers, and the"
-                f" space expects {len(texts)} of {embedder.dimension}; set the space's dimension"
+                f"{embedder.model} answered with {len(rows)} vectors of {' and '.join(map(str, widths)) or 'no'} numbers,"
+                f" and the space expects {len(texts)} of {embedder.dimension}; set the space's dimension"
             )
-        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+        found = np.asarray(rows, np.float64)
+        with np.errstate(over="ignore"):
+            lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        if not np.isfinite(lengths).all():
+            raise NoVectors(f"{embedder.model} answered with vectors of no finite numbers; look at the server's log")
+        return (found / np.maximum(lengths, 1e-9)).astype(np.float32)
 
-    async def _some(self, embedder: Embedder, texts: Sequence[str]) -> list[list[float]]:
+    async def _some(self, embedder: Embedder, texts: Sequence[str], buyer: Buyer) -> list[list[float]]:
+        """One request, which is reserved before it leaves."""
         server = self._servers[embedder.provider]
+        async with self._cashier.paid(embedder, server.url, texts, buyer, TIMEOUT) as bill:
+            return await self._asked(server, embedder, texts, bill)
+
+    async def _asked(self, server: Server, embedder: Embedder, texts: Sequence[str], bill: Bill) -> list[list[float]]:
         headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
         body = {"model": embedder.model, "input": list(texts), "encoding_format": "float"}
         try:
-            answer = await self._client.post(f"{server.url}/embeddings", json=body, headers=headers)
+            with cleared_by(bill.clearance):
+                answer = await self._client.post(f"{server.url}/embeddings", json=body, headers=headers)
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise NoVectors(f"{server.variable} does not answer: {reason}; start it, or correct the address") from None
+        if answer.status_code != httpx.codes.OK:
+            bill.refused()
         if answer.status_code in BUSY:
             raise RetryLater(_pause(answer), f"{embedder.provider} answers {answer.status_code} to embeddings")
         if answer.status_code != httpx.codes.OK:
-            raise NoVectors(f"{server.variable} answers {answer.status_code}: {answer.text[:MOST_SAID]}")
+            raise NoVectors(f"{server.variable} answers {answer.status_code}: {clean(answer.text[:MOST_SAID])}")
         try:
-            rows = sorted(answer.json()["data"], key=lambda row: row["index"])
+            said = answer.json()
+            bill.says(said.get("usage"))
+            rows = sorted(said["data"], key=lambda row: row["index"])
             return [[float(number) for number in row["embedding"]] for row in rows]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise NoVectors(f"{server.variable} does not answer as /v1/embeddings does ({error!r})") from None
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from services.rag.domain.parsed import Heading, Parsed
@@ -20,6 +21,7 @@ SEPARATORS = (PARAGRAPH, SENTENCE, LINE, WORD)
 SMALL = 4  # a heading begins no chunk while there is less than a fourth of one
 LONGEST_HEADER = 120  # characters
 LONGEST_IN_HEADER = 80  # characters of the document's title, or of a heading
+AT_ONCE = 1_000  # texts that are counted together, and headers that are remembered: no text makes more of them
 
 #: how many of the model's tokens each of these texts takes, beside those that every text does
 Count = Callable[[Sequence[str]], Sequence[int]]
@@ -95,21 +97,24 @@ class _Cutter:
         self._headers: dict[tuple[str, ...], tuple[str, int]] = {}
 
     def chunks(self) -> Iterator[Chunk]:
-        paragraphs = self._measured(list(_paragraphs(self._parsed)))
+        paragraphs = self._measured(_paragraphs(self._parsed))
         for group in self._packed(small for one in paragraphs for small in self._small(one, 1)):
             yield from self._certain(group[0].start, group[-1].stop, _shared_by(group))
 
     def _header(self, path: tuple[str, ...]) -> tuple[str, int]:
         """And how many tokens it leaves to what is under it."""
         if path not in self._headers:
+            if len(self._headers) >= AT_ONCE:
+                self._headers.clear()
             header = header_of(self._title, path, self._window)
             taken = self._window.count([embedded_text(self._title, header, "")])[0]
             self._headers[path] = header, self._window.most - taken
         return self._headers[path]
 
-    def _measured(self, pieces: Sequence[_Piece]) -> list[_Piece]:
-        sizes = self._window.count([self._text[one.start : one.stop] for one in pieces])
-        return [one._replace(size=size) for one, size in zip(pieces, sizes, strict=True)]
+    def _measured(self, pieces: Iterator[_Piece]) -> Iterator[_Piece]:
+        while some := list(islice(pieces, AT_ONCE)):
+            sizes = self._window.count([self._text[one.start : one.stop] for one in some])
+            yield from (one._replace(size=size) for one, size in zip(some, sizes, strict=True))
 
     def _small(self, piece: _Piece, level: int) -> Iterator[_Piece]:
         """The piece, or its parts when it is too long: as large as may be."""
@@ -124,24 +129,26 @@ class _Cutter:
             yield piece
 
     def _parts(self, piece: _Piece, spans: Iterable[tuple[int, int]], level: int) -> Iterator[_Piece]:
-        parts = [piece._replace(start=left, stop=right) for left, right in _trimmed(self._text, spans)]
+        parts = (piece._replace(start=left, stop=right) for left, right in _trimmed(self._text, spans))
         for n, part in enumerate(self._measured(parts)):
             yield from self._small(part._replace(begins=piece.begins and n == 0), level)
 
     def _packed(self, pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
         """Neighbours together, while they fit; a section begins a chunk, unless what is before it is too small for one."""
-        group: list[_Piece] = []
+        group, size = list[_Piece](), 0
         for piece in pieces:
-            if group and (self._is_full(group, piece) or self._is_enough(group, piece)):
+            size += piece.size
+            if group and (self._is_full(group, piece, size) or self._is_enough(group, piece)):
                 yield group
-                group = []
+                group, size = [], piece.size
             group.append(piece)
         if group:
             yield group
 
-    def _is_full(self, group: Sequence[_Piece], piece: _Piece) -> bool:
+    def _is_full(self, group: Sequence[_Piece], piece: _Piece, size: int) -> bool:
+        """`size` of all of them together."""
         room = self._header(_shared(group[0].path, piece.path))[1]
-        return piece.stop - group[0].start > self._target or sum(one.size for one in group) + piece.size > room
+        return piece.stop - group[0].start > self._target or size > room
 
     def _is_enough(self, group: Sequence[_Piece], piece: _Piece) -> bool:
         return piece.begins and group[-1].stop - group[0].start >= self._target // SMALL

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from contracts.errors import FluidcrewError
 from contracts.knowledge import Embedder
+from services.rag.domain.spending import Buyer
 
 
 class NoVectors(FluidcrewError):
@@ -14,6 +15,6 @@ class NoVectors(FluidcrewError):
 
 
 class Questions(Protocol):
-    async def vector(self, embedder: Embedder, question: str) -> Sequence[float]:
+    async def vector(self, embedder: Embedder, question: str, buyer: Buyer) -> Sequence[float]:
         """Of length 1. Raises NoVectors."""
         ...

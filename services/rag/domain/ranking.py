@@ -11,7 +11,7 @@ from services.rag.domain.grams import likeness
 
 PER_DOCUMENT = 3  # chunks
 #: of `cosine`, `bm25`, `grams`, `title`; found on collections in two languages
-WEIGHTS = {"cosine": 0.45, "bm25": 0.2, "grams": 0.25, "title": 0.15}
+WEIGHTS = {"cosine": 0.45, "bm25": 0.2, "grams": 0.25, "title": 0.1}
 WITHOUT_VECTORS = {"cosine": 0.0, "bm25": 0.5, "grams": 0.5, "title": 0.0}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 from contracts.knowledge import EVERYBODY, Grant, Right, Searcher
@@ -28,5 +29,5 @@ class Who:
 
 
 def key_of(principal: str) -> str:
-    """Case does not count: nobody shall slip by a denial in other letters."""
-    return principal.casefold()
+    """Neither case counts nor how accents are composed: nobody shall slip by a denial in other letters."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", principal).casefold())

@@ -41,7 +41,7 @@ def _make(path: Path) -> None:
 
     full, small = path.with_suffix(".full"), path.with_suffix(".new")
     try:
-        save(_Graph(load_weights()).model(), str(full))
+        save(Graph(load_weights()).model(), str(full))
         guessed = {"DefaultTensorType": TensorProto.FLOAT}  # of what comes out of fused operators
         quantize_dynamic(full, small, weight_type=QuantType.QInt8, per_channel=True, extra_options=guessed)
         os.replace(small, path)
@@ -50,7 +50,7 @@ def _make(path: Path) -> None:
         small.unlink(missing_ok=True)
 
 
-class _Graph:
+class Graph:
     """BERT with mean pooling, its vectors of length 1: `input_ids` and `attention_mask` to `vectors`."""
 
     def __init__(self, weights: dict[str, Any]) -> None:

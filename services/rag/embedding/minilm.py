@@ -1,4 +1,8 @@
-"""The local model at work: texts to vectors of length 1, in batches of texts of like length."""
+"""The local model at work: texts to vectors of length 1, each computed alone.
+
+In a batch its company would change a vector's last digits, because the range of eight bits is shared by all; and no batch
+is faster on a processor: what is short would be computed as if it were long.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,11 @@ from services.rag.embedding.graph import WIDTH, graph_file
 from services.rag.embedding.weights import NoModel, tokenizer_file
 
 WINDOW = 256  # tokens, as the model was trained
-BATCH = 8  # texts: enough to fill a core, few enough to be shared among them
 
 
 class MiniLM:
     def __init__(self, directory: Path, threads: int) -> None:
-        """Each thread has batches of its own: none waits for another, as they would within one. Raises NoModel."""
+        """Each thread computes texts of its own: none waits for another, as they would within one. Raises NoModel."""
         try:
             import onnxruntime
             from tokenizers import Tokenizer
@@ -36,21 +39,14 @@ class MiniLM:
         self._threads = ThreadPoolExecutor(threads)
 
     def vectors(self, texts: Sequence[str]) -> Any:
-        """One row of float32 per text."""
+        """One row of float32 per text: the same for the same text, whatever else is asked with it."""
         encoded = [one.ids for one in self._tokenizer.encode_batch(list(texts))]
         found = np.empty((len(encoded), WIDTH), np.float32)
         order = sorted(range(len(encoded)), key=lambda n: -len(encoded[n]))  # the longest first: the end is shared best
-        batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
-        made = self._threads.map(lambda rows: self._run([encoded[n] for n in rows]), batches)
-        for rows, vectors in zip(batches, made, strict=True):
-            found[rows] = vectors
+        for place, vector in zip(order, self._threads.map(self._vector, [encoded[n] for n in order]), strict=True):
+            found[place] = vector
         return found
 
-    def _run(self, batch: Sequence[Sequence[int]]) -> Any:
-        longest = max(map(len, batch))
-        ids = np.zeros((len(batch), longest), np.int64)
-        mask = np.zeros((len(batch), longest), np.int64)
-        for row, tokens in enumerate(batch):
-            ids[row, : len(tokens)] = tokens
-            mask[row, : len(tokens)] = 1
-        return self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+    def _vector(self, tokens: Sequence[int]) -> Any:
+        ids = np.array([tokens], np.int64)
+        return self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0][0]

@@ -10,10 +10,8 @@ from chassis.jobs import Jobs
 from chassis.postgres import Connection
 from chassis.unit_of_work import UnitOfWork
 from contracts.errors import RetryLater
-from contracts.knowledge import document_key
 from services.rag.depot import Depot
 from services.rag.domain.work import DELETE
-from services.rag.store.objects import ObjectStore
 
 LONGEST_PAUSE = 60.0  # seconds between attempts
 FORGOTTEN = 86_400.0  # seconds; who still means to name what was stored has done so by then
@@ -31,14 +29,14 @@ class Deleting:
     async def work(self, job: Job) -> None:
         """Marked first, so that nobody begins to use them, then deleted, then forgotten."""
         async with self._uow.begin(job.context) as tx:
-            doomed, waits = await ObjectStore(tx.conn).doom(job.company, job.payload["objects"], self._grace)
+            doomed, waits = await self._depot.objects(tx.conn).doom(job.company, job.payload["objects"], self._grace)
         try:
             for sha256 in doomed:
-                await self._depot.blobs.delete(document_key(job.company, sha256), unless_younger_than=self._grace)
+                await self._depot.delete(job.company, sha256, unless_younger_than=self._grace)
         except RetryLater as away:
             raise NotYet(_pause(job), str(away)) from None
         async with self._uow.begin(job.context) as tx:
-            await ObjectStore(tx.conn).forget(job.company, doomed)
+            await self._depot.objects(tx.conn).forget(job.company, doomed)
             if not waits:
                 await self._jobs.finish(tx, job, {"objects": len(doomed)})
         if waits:
@@ -47,11 +45,10 @@ class Deleting:
     async def begin(self, most: int) -> int:
         """Of what a crash has left: stored, and never named."""
         async with self._uow.begin() as tx:
-            left = await ObjectStore(tx.conn).unused(max(FORGOTTEN, self._grace), most)
-            for company in sorted({company for company, _ in left}):
-                objects = [sha256 for of, sha256 in left if of == company]
+            left = await self._depot.objects(tx.conn).doom_unused(None, max(FORGOTTEN, self._grace), most)
+            for company in sorted({company for company, _, _ in left}):
+                objects = [sha256 for of, sha256, _ in left if of == company]
                 await self._jobs.enqueue(tx, DELETE, str(uuid4()), {"objects": objects}, company=company)
-                await ObjectStore(tx.conn).doom(company, objects, self._grace)
         return len(left)
 
 

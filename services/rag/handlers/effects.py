@@ -76,9 +76,8 @@ class Removing:
         return gone
 
     async def remove_all(self, tx: Tx, company: str, space_id: UUID, by: str | None) -> None:
-        """The same of all that lies in a space, which is locked and about to go."""
+        """The same of all that lies in a space, which is held, locked and about to go."""
         store, index = DocumentStore(tx.conn), IndexStore(tx.conn)
-        await index.hold(space_id)
         gone = await store.lock_all(company, space_id)
         await index.drop_space(space_id)
         await self._forget(tx, store, company, gone, by)

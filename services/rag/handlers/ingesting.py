@@ -14,24 +14,25 @@ from chassis.job_table import Job, LostLease, NotYet
 from chassis.jobs import Jobs
 from chassis.postgres import Pool, server_is_away
 from chassis.unit_of_work import UnitOfWork
-from contracts.errors import RetryLater
+from contracts.errors import Rejection, RetryLater
 from contracts.knowledge import DocumentProgress, DocumentState
 from services.rag.domain.kinds import NeedsOcr, Unreadable
 from services.rag.domain.questions import NoVectors
 from services.rag.domain.work import VECTORS
 from services.rag.handlers.effects import make_failed, make_ready
 from services.rag.handlers.making import Making
-from services.rag.store.documents import DocumentStore
-from services.rag.store.index import IndexStore
+from services.rag.store.index import LENGTHY, IndexStore
 from services.rag.store.ingestion import IngestionStore, Version
 
 log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE = 30.0  # seconds until a store or a model is tried again
 SURPRISES = 5  # attempts before something nobody foresaw is told to who waits
+MOST_ATTEMPTS = 8  # more than surprises: those beyond them are deaths of who was at it
 AT_ONCE = 0.01  # seconds
 PATIENT = 5  # times that a busy model is waited for; then the document is searched by its words meanwhile
 SMALL = 32 * 1024  # bytes
+DEADLY = "whoever made it searchable died over it again and again; split it, or save it anew"
 OVERTAKEN = "a newer version was searched before this one was ready; send it again if it is the right one"
 ENDED = (DocumentState.READY, DocumentState.FAILED, DocumentState.NEEDS_OCR)
 
@@ -87,6 +88,8 @@ class Ingesting:
         what = await self._store.version(order.document_id, order.version)
         if what is None or what.state in ENDED:
             return await self._lapse(job)
+        if job.attempt > MOST_ATTEMPTS:
+            return await self._fail(job, what, Unreadable(DEADLY))
         try:
             await self._ingest(job, what)
         except NotYet:
@@ -95,15 +98,25 @@ class Ingesting:
             raise NotYet(min(LONGEST_PAUSE, 0.2 * 2.0 ** min(job.waits, 10)), str(away)) from None
         except LostLease:
             raise
-        except Unreadable as wrong:
+        except (Unreadable, Rejection) as wrong:
             await self._fail(job, what, wrong)
         except Exception as error:
-            if server_is_away(error) or job.attempt < SURPRISES:
+            if server_is_away(error):
                 raise
-            log.exception("document.not_ingested", document_id=str(what.document_id), version=what.version)
-            await self._fail(job, what, Unreadable(f"it could not be read ({type(error).__name__}); save it anew"))
+            await self._surprised(job, what, error)
         SECONDS.observe(time.perf_counter() - began)
         return None
+
+    async def _surprised(self, job: Job, what: Version, error: Exception) -> None:
+        """Raises it, until that is of no use. What was removed meanwhile has no rows to add to, and is no surprise."""
+        if await self._store.version(what.document_id, what.version) is None:
+            return await self._lapse(job)
+        if job.attempt < SURPRISES:
+            raise error
+        log.error("document.not_ingested", document_id=str(what.document_id), version=what.version, exc_info=error)
+        return await self._fail(
+            job, what, Unreadable(f"it could not be made searchable ({type(error).__name__}); save it anew")
+        )
 
     async def _ingest(self, job: Job, what: Version) -> None:
         is_begun = not what.is_cut and await self._store.enter(what.document_id, what.version, DocumentState.PARSING)
@@ -115,6 +128,7 @@ class Ingesting:
             lacks = None
         except (NoVectors, RetryLater) as none:
             if isinstance(none, RetryLater) and job.waits < PATIENT:
+                await self._store.version_waits_for(what.document_id, what.version, str(none))
                 raise
             lacks = str(none)
             log.warning("document.without_vectors", document_id=str(what.document_id), reason=lacks)
@@ -122,21 +136,21 @@ class Ingesting:
 
     async def _publish(self, job: Job, what: Version, lacks: str | None) -> None:
         async with self._uow.begin(job.context) as tx:
-            await IndexStore(tx.conn).hold(what.space_id)
-            now = await IngestionStore(tx.conn).recipe(what.space_id)
-            if now is not None and now[0] != what.recipe:
-                raise NotYet(AT_ONCE, "its space has another model by now; it is embedded anew")
+            await IndexStore(tx.conn).hold(what.space_id, patience=LENGTHY)
+            now = await IngestionStore(tx.conn).version(what.document_id, what.version)
+            if now is not None and not (now.recipe == what.recipe and now.is_cut):
+                raise NotYet(AT_ONCE, "it has to be made in another way by now; it is embedded anew")
             await self._jobs.finish(tx, job, {"lacks": lacks} if lacks else {})
+            await IngestionStore(tx.conn).version_waits_for(what.document_id, what.version, lacks)
             is_ready = await make_ready(tx, what.document_id, what.version)
             if not is_ready:
-                failed = (what.document_id, what.version, DocumentState.FAILED, OVERTAKEN)
-                await DocumentStore(tx.conn).fail(*failed)
+                await make_failed(tx, what.document_id, what.version, DocumentState.FAILED, OVERTAKEN)
             elif lacks:
                 ref, payload = f"{what.document_id} {what.version}", job.payload
                 await self._jobs.enqueue(tx, VECTORS, ref, payload, company=what.company_id)
         INGESTED.labels("ready" if is_ready else "lapsed").inc()
 
-    async def _fail(self, job: Job, what: Version, wrong: Unreadable) -> None:
+    async def _fail(self, job: Job, what: Version, wrong: Unreadable | Rejection) -> None:
         state = DocumentState.NEEDS_OCR if isinstance(wrong, NeedsOcr) else DocumentState.FAILED
         async with self._uow.begin(job.context) as tx:
             await self._jobs.finish(tx, job, {"error": str(wrong)[:200]})

@@ -10,7 +10,7 @@ from uuid import uuid5
 
 from chassis.postgres import Pool
 from chassis.scratch import Scratch
-from contracts.errors import Code, Rejection
+from contracts.errors import Code, Rejection, RetryLater
 from contracts.knowledge import DocumentState
 from services.rag.adapters.parser import PLAIN, Parser, read_plain
 from services.rag.adapters.vectors import Vectors, as_rows, window_of
@@ -19,13 +19,17 @@ from services.rag.domain.analysis import analyse
 from services.rag.domain.chunking import cut, embedded_text, short_title
 from services.rag.domain.kinds import LARGEST, SAMPLE, Kind, Unreadable, kind_of
 from services.rag.domain.parsed import Parsed
+from services.rag.domain.spending import Buyer, for_documents
 from services.rag.store.index import Built, IndexStore
 from services.rag.store.ingestion import IngestionStore, Version
 
 JSON = "application/json"
+CUT_AT_ONCE = 2  # documents: searches use the same threads, and a text can take minutes
 ROWS = 200  # chunks per statement
 BATCH = 32  # chunks that are embedded and committed at once
 BETWEEN_NEWS = 1.0  # seconds
+LONGEST_GAP = 200  # characters of blanks; neighbours that are farther apart are not shown as one passage
+AT_ONCE = 0.01  # seconds
 
 #: what is told of a version that is being made: state, chunks done, of how many
 Tell = Callable[[Version, DocumentState, int, int], Awaitable[None]]
@@ -42,14 +46,17 @@ class Making:
         self._parser = parser
         self._vectors = vectors
         self._tell = tell
+        self._cutting = asyncio.Semaphore(CUT_AT_ONCE)
 
     async def cut(self, what: Version) -> int:
         """Its chunks are there, without vectors: how many. Raises Unreadable, or RetryLater."""
         if what.is_cut:
             return what.built
+        self._vectors.awake(what.recipe.embedder)  # while the document is read
         parsed = await self._parsed(what)
         await self._store.begin_cut(what.document_id, what.version, what.recipe)
-        rows = await asyncio.to_thread(_built, what, parsed)
+        async with self._cutting:
+            rows = await asyncio.to_thread(_built, what, parsed)
         for at in range(0, len(rows), ROWS):
             await IndexStore(self._pool).build(what.document_id, what.version, rows[at : at + ROWS])
         await self._store.is_cut(what.document_id, what.version, len(rows))
@@ -58,12 +65,13 @@ class Making:
     async def embed(self, what: Version, total: int) -> None:
         """All its chunks have vectors. Raises NoVectors, or RetryLater; what was embedded stays."""
         id, version, told = what.document_id, what.version, time.monotonic()
-        title = short_title(what.title, window_of(what.recipe.embedder))
+        title, buyer = short_title(what.title, window_of(what.recipe.embedder)), buyer_of(what)
         while left := await self._store.unembedded(id, version, BATCH):
             texts = [title, *(embedded_text(title, one.header or "", one.body) for one in left)]
-            about, *rows = as_rows(await self._vectors.of_texts(what.recipe.embedder, texts))
+            about, *rows = as_rows(await self._vectors.of_texts(what.recipe.embedder, texts, buyer))
             async with self._pool.acquire() as connection, connection.transaction():
-                await IngestionStore(connection).set_title_vector(id, version, about)
+                if not await IngestionStore(connection).set_title_vector(id, version, about, what.recipe):
+                    raise RetryLater(AT_ONCE, "it was removed, or has to be made in another way by now")
                 by_place = dict(zip((one.ord for one in left), rows, strict=True))
                 await IndexStore(connection).add_vectors(id, version, by_place)
             if len(left) < BATCH:
@@ -74,9 +82,8 @@ class Making:
 
     async def _parsed(self, what: Version) -> Parsed:
         """Its text: read once, and kept, unless it is the text itself that was sent."""
-        if what.text_sha256 is not None:
-            stored = await self._depot.read(what.company_id, what.text_sha256, what.text_size or 0)
-            return await asyncio.to_thread(Parsed.of_json, stored)
+        if (kept := await self._kept(what)) is not None:
+            return kept
         if what.size > LARGEST:
             raise Unreadable(f"the file has {what.size:,} bytes, and may have {LARGEST:,} (100 MiB); split it")
         data = self._depot.recent(what.company_id, what.sha256)
@@ -90,6 +97,16 @@ class Making:
                 parsed = await self._parser.parse(file, kind, room)
         await self._keep(what, kind, parsed)
         return parsed
+
+    async def _kept(self, what: Version) -> Parsed | None:
+        """None as well when the store has lost it: then it is read once more."""
+        if what.text_sha256 is None:
+            return None
+        try:
+            stored = await self._depot.read(what.company_id, what.text_sha256, what.text_size or 0)
+        except Rejection:
+            return None
+        return await asyncio.to_thread(Parsed.of_json, stored)
 
     async def _fetch(self, what: Version, file: Path) -> None:
         ref = self._depot.ref(what.company_id, what.sha256, what.size)
@@ -106,6 +123,10 @@ class Making:
             data = await asyncio.to_thread(parsed.as_json)
             sha256, size = await self._depot.keep(what.company_id, data, JSON), len(data)
         await self._store.has_text(what.document_id, what.version, sha256, size, len(parsed.pages) or None)
+
+
+def buyer_of(what: Version) -> Buyer:
+    return for_documents(what.company_id, what.scope, what.scope_id)
 
 
 def _kind(what: Version, head: bytes) -> Kind:
@@ -135,7 +156,7 @@ def _built(what: Version, parsed: Parsed) -> list[Built]:
                 header=chunk.header or None,
                 body=body,
                 indexed=analyse(body, chunk.header or None, what.title, what.recipe.language),
-                gap=parsed.text[chunk.stop : following],
+                gap=parsed.text[chunk.stop : following] if following - chunk.stop <= LONGEST_GAP else "",
             )
         )
     return rows

@@ -16,6 +16,7 @@ from services.rag.domain.question import Lexical, lexical, terms_of
 from services.rag.domain.questions import NoVectors, Questions
 from services.rag.domain.ranking import Ranked, rank
 from services.rag.domain.rights import Who
+from services.rag.domain.spending import Buyer, for_question
 from services.rag.store.index import lexeme_of
 from services.rag.store.search import Asked, Leg, Searched, SearchStore
 
@@ -36,11 +37,14 @@ class Searching:
         self._exact = exact
 
     async def search(self, request: Search, _: Context) -> Findings:
+        return await self.paid(request, for_question(request.company, request.searcher))
+
+    async def paid(self, request: Search, buyer: Buyer) -> Findings:
         began, who = time.perf_counter(), Who.of(request.searcher)
         asked = await self._store.asked(request.company, request.space_ids, who)
         spaces = [space for space in asked if space.is_open and space.chunks]
         words, (legs, degraded) = await asyncio.gather(
-            self._lexical(request.query, spaces), self._legs(request, spaces)
+            self._lexical(request.query, spaces), self._legs(request, spaces, buyer)
         )
         found = await self._found(request, who, spaces, legs, words)
         ranked = await asyncio.to_thread(rank, request.query, found.candidates, request.limit, with_vectors=bool(legs))
@@ -75,7 +79,7 @@ class Searching:
         chunks = sum(space.chunks for space in spaces)
         return lexical(terms, counts, chunks, [lexeme_of(number) for number in numbers])
 
-    async def _legs(self, request: Search, spaces: Sequence[Asked]) -> tuple[list[Leg], str | None]:
+    async def _legs(self, request: Search, spaces: Sequence[Asked], buyer: Buyer) -> tuple[list[Leg], str | None]:
         """One for each model, and why there is none for one of them."""
         by_model: dict[Embedder, list[Asked]] = {}
         for space in spaces:
@@ -83,7 +87,7 @@ class Searching:
         legs, reasons = list[Leg](), list[str]()
         for embedder, of in by_model.items():
             try:
-                vector = await self._questions.vector(embedder, request.query)
+                vector = await self._questions.vector(embedder, request.query, buyer)
             except NoVectors as why:
                 reasons.append(str(why))
                 continue

@@ -25,7 +25,9 @@ from contracts.page import Page
 from services.rag.domain.rights import READ_BY_ALL
 from services.rag.domain.work import REEMBED
 from services.rag.handlers.effects import Removing
+from services.rag.store.index import IndexStore
 from services.rag.store.spaces import SpaceStore
+from services.rag.store.spending import SpendingStore
 
 
 class Spaces:
@@ -43,7 +45,8 @@ class Spaces:
         return await found(SpaceStore(self._pool), request.company, request.space_id)
 
     async def stats(self, request: GetStats, _: Context) -> KnowledgeStats:
-        return await SpaceStore(self._pool).stats(request.company)
+        stats = await SpaceStore(self._pool).stats(request.company)
+        return stats.model_copy(update={"embedding": await SpendingStore(self._pool).of(request.company)})
 
     async def create(self, request: CreateSpace, context: Context) -> Space:
         """Raises Rejection(invalid) or (title_taken)."""
@@ -82,6 +85,7 @@ class Spaces:
         """Raises Rejection(not_found) or (illegal_state)."""
         async with self._uow.order(request, context) as tx:
             store = SpaceStore(tx.conn)
+            await IndexStore(tx.conn).hold(request.space_id)
             gone = await locked(store, request.company, request.space_id)
             if gone.documents and not request.force:
                 raise Rejection(

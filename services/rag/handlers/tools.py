@@ -12,11 +12,12 @@ from chassis.postgres import Pool
 from chassis.unit_of_work import UnitOfWork
 from contracts.errors import Code, Rejection
 from contracts.executor import RunNode
-from contracts.knowledge import Search, Searcher
+from contracts.knowledge import MOST_SPACES, Search, Searcher
 from contracts.retrievals import GetRetrievals, Retrievals, SearchKnowledge
 from contracts.review import GetReviewCase, ReviewCase
 from contracts.tool import ToolResult
 from services.rag.domain.fencing import kept, told
+from services.rag.domain.spending import for_attempt
 from services.rag.handlers.searching import Searching
 from services.rag.store.retrievals import RetrievalStore
 
@@ -47,11 +48,12 @@ class Tools:
             limit=PASSAGES,
             searcher=_searcher(case),
         )
-        findings = await self._searching.search(wanted, context)
-        findings = findings.model_copy(update={"items": kept(findings.items)})
+        findings = await self._searching.paid(wanted, for_attempt(request.company, case, where))
         async with self._uow.order(request, context) as tx:
-            first = await RetrievalStore(tx.conn).note(request.company, where, wanted.query, findings)
-            return tx.answer(ToolResult(text=told(findings, first)))
+            store = RetrievalStore(tx.conn)
+            shown = findings.model_copy(update={"items": await store.still_there(kept(findings.items))})
+            first = await store.note(request.company, where, wanted.query, shown, request.command_id)
+            return tx.answer(ToolResult(text=told(shown, first)))
 
 
 def spaces_of(node: RunNode) -> list[UUID] | None:
@@ -71,8 +73,15 @@ def within(asked: Sequence[UUID] | None, allowed: Sequence[UUID] | None) -> list
     """None: all that may be read. An empty list: nothing."""
     if asked is None or allowed is None:
         found = asked if allowed is None else allowed
-        return None if found is None else list(found)
-    return [each for each in asked if each in set(allowed)]
+        return None if found is None else _few(found)
+    return _few([each for each in asked if each in set(allowed)])
+
+
+def _few(spaces: Sequence[UUID]) -> list[UUID]:
+    """Raises Rejection(bad_request)."""
+    if len(spaces) > MOST_SPACES:
+        raise Rejection(Code.BAD_REQUEST, f"{len(spaces)} spaces are too many for one search; name up to {MOST_SPACES}")
+    return list(spaces)
 
 
 def _searcher(case: ReviewCase) -> Searcher:

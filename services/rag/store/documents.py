@@ -17,7 +17,8 @@ from services.rag.store.order import order
 
 DOCUMENT = """
 select d.id, d.company_id, d.space_id, d.external_id, v.title, v.tags, v.dated, v.content_type, v.size, v.sha256,
-       d.version, d.searchable, v.state, v.error, v.pages, v.chunks, v.done, v.language, d.created_at, d.updated_at
+       d.version, d.searchable, v.state, v.error, v.pages, v.chunks, v.done, v.language, d.created_at, d.updated_at,
+       v.waits_for
 from documents d join versions v on v.document_id = d.id and v.version = d.version
 """
 MATCHES = """
@@ -181,10 +182,11 @@ class DocumentStore:
         return affected(tag) == 1
 
     async def fail(self, id: UUID, version: int, state: DocumentState, error: str) -> bool:
-        """False when it has ended before. What was built of it goes."""
+        """False when it has ended before. What was built of it goes. Who removes it locks the document first, too."""
+        await self._db.execute("select from documents where id = $1 for update", id)
         tag = await self._db.execute(
             f"""
-            update versions set state = $3, error = $4
+            update versions set state = $3, error = $4, waits_for = null
             where document_id = $1 and version = $2 and state not in {ENDED}
             """,
             *(id, version, state, error),

@@ -9,6 +9,7 @@ from uuid import UUID
 from chassis.postgres import Connection, Pool
 from services.rag.domain.analysis import PLACES, Indexed
 
+LENGTHY = 600.0  # seconds for statements over all of a document: where there is a graph, each row costs milliseconds
 HOLD = "select pg_advisory_xact_lock(hashtextextended('index ' || $1::uuid::text, 3))"
 TAKE_OUT = (
     """
@@ -83,9 +84,9 @@ class IndexStore:
             *(document_id, version, list(vectors), [dense(v) for v in vectors.values()]),
         )
 
-    async def hold(self, space_id: UUID) -> None:
+    async def hold(self, space_id: UUID, *, patience: float | None = None) -> None:
         """Whoever changes what is searched in a space does it alone; before any row is locked."""
-        await self._db.execute(HOLD, space_id)
+        await self._db.execute(HOLD, space_id, timeout=patience)
 
     async def swap(self, document_id: UUID, version: int) -> Swapped | None:
         """The version is searched from the commit on, whole, and no other. None when it is gone or no longer wanted."""
@@ -97,7 +98,7 @@ class IndexStore:
             """
             select d.company_id, d.space_id, d.searchable, s.number, v.title from documents d
             join spaces s on s.id = d.space_id join versions v on v.document_id = d.id and v.version = $2
-            where d.id = $1 and v.state not in ('failed', 'needs_ocr') for update of d, v
+            where d.id = $1 and v.state not in ('failed', 'needs_ocr') for no key update of d, v
             """,
             *(document_id, version),
         )
@@ -123,8 +124,10 @@ class IndexStore:
     async def drop_space(self, space_id: UUID) -> None:
         """Nothing of all its documents is searched any more. It is held, and goes with the transaction."""
         number = await self._db.fetchval("select number from spaces where id = $1", space_id)
-        for table in ("vectors", "lexemes", "chunks", "terms"):
-            await self._db.execute(f"delete from {table} where space = $1", number)
+        for table in ("vectors", "lexemes", "terms"):
+            await self._db.execute(f"delete from {table} where space = $1", number, timeout=LENGTHY)
+        of_it = "(select id from documents where space_id = $1)"  # of a space alone, chunks have no index
+        await self._db.execute(f"delete from chunks where document_id in {of_it}", space_id, timeout=LENGTHY)
 
     async def _put_in(self, company: str, space: int, document_id: UUID, version: int) -> int:
         of = (document_id, version)
@@ -136,6 +139,7 @@ class IndexStore:
             from building where document_id = $1 and version = $2 order by ord
             """,
             *(*of, company, space),
+            timeout=LENGTHY,
         )
         await self._db.execute(
             """
@@ -144,6 +148,7 @@ class IndexStore:
             from building where document_id = $1 and version = $2 order by ord
             """,
             *(*of, company, space, lexeme_of(space)),
+            timeout=LENGTHY,
         )
         await self._db.execute(
             """
@@ -152,6 +157,7 @@ class IndexStore:
             where document_id = $1 and version = $2 and h is not null order by ord
             """,
             *(*of, company, space),
+            timeout=LENGTHY,
         )
         return await self._count(space, document_id, 1)
 
@@ -160,7 +166,7 @@ class IndexStore:
         for row in spaces:
             await self._count(row["space"], document_id, -1)
         for statement in TAKE_OUT:
-            await self._db.execute(statement, document_id)
+            await self._db.execute(statement, document_id, timeout=LENGTHY)
 
     async def _count(self, space: int, document_id: UUID, sign: int) -> int:
         """How many chunks have each term: what is rare says more. Returns how many chunks the document has."""
@@ -172,6 +178,7 @@ class IndexStore:
             on conflict (space, term) do update set n = t.n + excluded.n
             """,
             *(space, document_id, sign),
+            timeout=LENGTHY,
         )
         if sign < 0:
             await self._db.execute(
@@ -180,6 +187,7 @@ class IndexStore:
                 and t.term in (select x.term from chunks c, unnest(c.terms) as x (term) where c.document_id = $2)
                 """,
                 *(space, document_id),
+                timeout=LENGTHY,
             )
         counted: int = await self._db.fetchval(
             """

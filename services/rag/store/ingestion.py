@@ -11,14 +11,14 @@ from uuid import UUID
 import asyncpg
 
 from chassis.postgres import Connection, Pool, affected
-from contracts.knowledge import DocumentState, Embedder, Language
+from contracts.knowledge import DocumentState, Embedder, Language, SpaceScope
 from services.rag.store.index import dense
 
 VERSION = """
 select v.document_id, v.version, v.company_id, d.space_id, v.title, v.name, v.content_type, v.size, v.sha256,
        v.text_sha256, v.text_size, v.state, v.recipe as cut_for, v.planned,
        (select count(*) from building b where b.document_id = v.document_id and b.version = v.version) as built,
-       s.provider, s.model, s.dimension, s.target, s.language, s.wanted
+       s.provider, s.model, s.dimension, s.target, s.language, s.wanted, s.scope, s.scope_id
 from versions v join documents d on d.id = v.document_id join spaces s on s.id = d.space_id
 """
 UNFINISHED = "state not in ('ready', 'failed', 'needs_ocr')"
@@ -60,6 +60,8 @@ class Version:
     planned: int | None
     built: int
     recipe: Recipe
+    scope: SpaceScope
+    scope_id: str | None
 
     @property
     def is_cut(self) -> bool:
@@ -152,11 +154,16 @@ class IngestionStore:
         )
         return done or 0
 
-    async def set_title_vector(self, document_id: UUID, version: int, vector: Sequence[float]) -> None:
-        await self._db.execute(
-            "update versions set title_vector = $3::text::halfvec where document_id = $1 and version = $2",
-            *(document_id, version, dense(vector)),
+    async def set_title_vector(self, document_id: UUID, version: int, vector: Sequence[float], recipe: Recipe) -> bool:
+        """False when it is gone, or was cut by another recipe meanwhile. Until the commit it is not."""
+        tag = await self._db.execute(
+            """
+            update versions set title_vector = $3::text::halfvec
+            where document_id = $1 and version = $2 and recipe = $4
+            """,
+            *(document_id, version, dense(vector), str(recipe)),
         )
+        return affected(tag) == 1
 
     async def outdated(self, space_id: UUID, recipe: Recipe) -> list[tuple[UUID, int]]:
         """Searchable versions of a space that are not wholly built by this recipe."""
@@ -182,7 +189,7 @@ class IngestionStore:
         await self._db.execute(
             """
             update spaces set provider = $2, model = $3, dimension = $4, target = $5, language = $6, wanted = null,
-                updated_at = clock_timestamp() where id = $1
+                waits_for = null, updated_at = clock_timestamp() where id = $1
             """,
             *(space_id, e.provider, e.model, e.dimension, recipe.target, recipe.language),
         )
@@ -192,6 +199,22 @@ class IngestionStore:
             where d.space_id = $1 and v.document_id = d.id and v.version = d.searchable
             """,
             *(space_id, recipe.language),
+        )
+
+    async def waits_for(self, space_id: UUID, reason: str) -> None:
+        """What keeps it from being made anew, for people to read."""
+        await self._db.execute(
+            "update spaces set waits_for = $2 where id = $1 and wanted is not null", space_id, reason
+        )
+
+    async def version_waits_for(self, document_id: UUID, version: int, reason: str | None) -> None:
+        """Why it has no vectors yet, for people to read; None when it has them."""
+        await self._db.execute(
+            """
+            update versions set waits_for = $3
+            where document_id = $1 and version = $2 and waits_for is distinct from $3
+            """,
+            *(document_id, version, reason),
         )
 
     async def wordy(self, document_id: UUID, version: int, most: int) -> list[tuple[UUID, Unembedded]]:
@@ -228,7 +251,8 @@ class IngestionStore:
 
 def _version(row: asyncpg.Record, as_wanted: bool) -> Version:
     fields: dict[str, Any] = {name: row[name] for name in Version.__dataclass_fields__ if name in row}
-    return Version(**fields | {"state": DocumentState(row["state"]), "recipe": _recipe(row, as_wanted)})
+    read = {"state": DocumentState(row["state"]), "scope": SpaceScope(row["scope"]), "recipe": _recipe(row, as_wanted)}
+    return Version(**fields | read)
 
 
 def _recipe(row: asyncpg.Record, as_wanted: bool = False) -> Recipe:

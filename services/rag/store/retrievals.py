@@ -8,10 +8,10 @@ from uuid import UUID
 
 from chassis.postgres import Connection, Pool
 from contracts.knowledge import Findings, Found
-from contracts.retrievals import GetRetrievals, Passage, Retrieval, Retrievals
-from contracts.tool import ToolContext
+from contracts.retrievals import MOST_AT_ONCE, GetRetrievals, Passage, Retrieval, Retrievals
+from contracts.tool import ToolContext, ToolResult
 
-MOST = 200
+GONE = ToolResult(text="What was found here has been removed since. Search again.")
 HOLD = "select pg_advisory_xact_lock(hashtextextended('retrievals ' || $1::uuid::text, 3))"
 
 
@@ -21,7 +21,7 @@ class RetrievalStore:
     def __init__(self, db: Connection | Pool) -> None:
         self._db = db
 
-    async def note(self, company: str, where: ToolContext, query: str, findings: Findings) -> int:
+    async def note(self, company: str, where: ToolContext, query: str, findings: Findings, command_id: UUID) -> int:
         """The number of its first passage: they are counted through the attempt. Who retrieves at the same time waits."""
         await self._db.execute(HOLD, where.node_id)
         place = (where.node_id, where.attempt)
@@ -30,11 +30,11 @@ class RetrievalStore:
         )
         await self._db.execute(
             """
-            insert into retrievals (node_id, attempt, effect, company_id, run_id, query, receipt, degraded)
-            values ($1, $2, $3, $4, $5, $6, $7, $8)
+            insert into retrievals (node_id, attempt, effect, company_id, run_id, query, receipt, degraded, command_id)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
             """,
             *(*place, where.effect, company, where.run_id, query),
-            *(findings.receipt.model_dump(mode="json"), findings.degraded),
+            *(findings.receipt.model_dump(mode="json"), findings.degraded, command_id),
         )
         await self._db.executemany(
             """
@@ -46,16 +46,32 @@ class RetrievalStore:
         )
         return int(last) + 1
 
+    async def still_there(self, items: Sequence[Found]) -> list[Found]:
+        """Those whose documents were not removed since; who removes one now waits for the commit."""
+        rows = await self._db.fetch(
+            "select id from documents where id = any($1) order by id for key share",
+            list({item.document.id for item in items}),
+        )
+        there = {row["id"] for row in rows}
+        return [item for item in items if item.document.id in there]
+
     async def of(self, ask: GetRetrievals) -> Retrievals:
         rows = await self._db.fetch(
             """
             select * from (
-                select r.run_id, r.node_id, r.attempt, r.effect, r.query, r.receipt, r.degraded, r.created_at
+                select r.run_id, r.node_id, r.attempt, r.effect, r.query, r.receipt, r.degraded, r.created_at,
+                       (select json_build_object(
+                            'tokens', sum(e.tokens), 'estimated', bool_or(e.estimated),
+                            'cost_usd', case when count(*) = count(e.cost_usd) then trim_scale(sum(e.cost_usd))::text end)
+                        from embedding_calls e
+                        where (e.node_id, e.attempt, e.effect) = (r.node_id, r.attempt, r.effect)
+                        having count(*) > 0) as bought
                 from retrievals r where r.company_id = $1 and r.run_id = $2 and ($3::uuid is null or r.node_id = $3)
-                and ($4::int is null or r.attempt = $4) order by r.created_at desc, r.effect desc limit $5) x
+                and ($4::int is null or r.attempt = $4) order by r.created_at desc, r.effect desc
+                limit $5 offset $6) x
             order by created_at, effect
             """,
-            *(ask.company, ask.run_id, ask.node_id, ask.attempt, MOST),
+            *(ask.company, ask.run_id, ask.node_id, ask.attempt, MOST_AT_ONCE, ask.offset),
         )
         shown = await self._passages([row["node_id"] for row in rows])
         made = (
@@ -94,7 +110,14 @@ class RetrievalStore:
         return found
 
     async def forget(self, documents: Sequence[UUID]) -> None:
-        """That they were shown stays on record; what they said does not."""
+        """That they were shown stays on record; what they said does not, nor the answer that said it."""
+        await self._db.execute(
+            """
+            update commands c set answer = $2 from passages p join retrievals r using (node_id, attempt, effect)
+            where p.document_id = any($1) and p.body is not null and c.command_id = r.command_id
+            """,
+            *(list(documents), GONE.model_dump(mode="json")),
+        )
         await self._db.execute(
             "update passages set body = null where document_id = any($1) and body is not null", list(documents)
         )

@@ -232,14 +232,14 @@ def _dense(p: Parameters, leg: Leg, vector: str, model: str, kept: str, limit: s
 
 
 def _lexical(p: Parameters, lexical: Lexical, weights: str, numbers: str, kept: str, limit: str) -> str:
-    found, positive = "true", f"where weights <#> {weights}::text::sparsevec({PLACES}) < 0"
-    if lexical.query is not None:  # and then each has something of it
-        found, positive = f"l.ts @@ {p.add(lexical.query)}::text::tsquery", ""
+    found, space, positive = "true", "l.space", f"where weights <#> {weights}::text::sparsevec({PLACES}) < 0"
+    if lexical.query is not None:  # each has something of it. `+ 0`: found by words, never by the index of its space
+        found, space, positive = f"l.ts @@ {p.add(lexical.query)}::text::tsquery", "l.space + 0", ""
     return f"""
     select chunk_id from (
         select l.chunk_id, l.weights from lexemes l
-        where {found} and l.company_id = $1 and l.space = any({numbers}::int[])
-        and l.space = any(array(select a.number from asked a where a.is_open)){kept.format(row="l")} offset 0) x
+        where {found} and l.company_id = $1 and {space} = any({numbers}::int[])
+        and {space} = any(array(select a.number from asked a where a.is_open)){kept.format(row="l")} offset 0) x
     {positive}
     order by weights <#> {weights}::text::sparsevec({PLACES}) limit {limit}
     """

@@ -29,7 +29,7 @@ from services.rag.store.rights import arguments, open_to
 
 SPACE = """
 select s.id, s.company_id, s.name, s.scope, s.scope_id, s.language, s.provider, s.model, s.dimension, s.target, s.wanted,
-       s.created_at, s.updated_at, coalesce(t.chunks, 0) as chunks,
+       s.waits_for, s.created_at, s.updated_at, coalesce(t.chunks, 0) as chunks,
        (select count(*) from documents d where d.space_id = s.id) as documents,
        (select coalesce(json_agg(json_build_object('principal', g.principal, 'right', g."right", 'deny', g.deny)
                                  order by g.ord), '[]') from grants g where g.space_id = s.id) as grants
@@ -121,7 +121,7 @@ class SpaceStore:
             "embedder": embedder.model_dump(mode="json"),
             "chunking": chunking.model_dump(mode="json"),
         }
-        await self._db.execute("update spaces set wanted = $2 where id = $1", id, wanted)
+        await self._db.execute("update spaces set wanted = $2, waits_for = null where id = $1", id, wanted)
 
     async def remove(self, id: UUID) -> None:
         """The space without documents, and all that is granted in it."""
