@@ -6,8 +6,8 @@ VENV := .venv/bin
 # containers set it: every process of `make test` would compile all of its modules again
 unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
-# one more than there are cores: tests mostly wait
-WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); n=$$((n + 1)); [ $$n -gt 4 ] && n=4; echo $$n)
+# two more than there are cores: tests mostly wait
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); n=$$((n + 2)); [ $$n -gt 4 ] && n=4; echo $$n)
 
 # The newest Python that works (a pyenv shim may be there and fail); only asked when a target needs it.
 CANDIDATES := $(PYTHON) $(VENV)/python python3.13 python3.12 python3.11 python3.14 python3 python
@@ -63,8 +63,9 @@ test-fast: setup-dev ## the tests that need no server
 chaos: setup-dev ## kill everything, seeded, and let outside witnesses judge (10 minutes); SEED=7 repeats one
 	@seed=$${SEED:-$$(date +%s)}; $(VENV)/python -m tests.chaos --seed $$seed $(ARGS) && $(VENV)/python -m tests.chaos.control_group --seed $$seed
 
-chaos-long: setup-dev ## the same for hours, and every protection taken out once
-	@seed=$${SEED:-$$(date +%s)}; $(VENV)/python -m tests.chaos --long --seed $$seed $(ARGS) && $(VENV)/python -m tests.chaos.control_group --all --seed $$seed
+chaos-long: setup-dev ## the same for hours, every protection taken out once, and the object store away for a minute
+	@seed=$${SEED:-$$(date +%s)}; $(VENV)/python -m tests.chaos --long --seed $$seed $(ARGS) && $(VENV)/python -m tests.chaos.control_group --all --seed $$seed \
+		&& $(VENV)/python -m tests.chaos.without_store
 
 cluster: setup-dev ## three NATS servers with R3 streams, each killed in turn during 50 runs; SEED=7
 	@$(VENV)/python -m tests.chaos.cluster $(ARGS)
@@ -100,7 +101,7 @@ test-browser: setup-dev ## previews in the machine's Chromium (CHROMIUM names an
 leaks: setup-dev ## 10,000 searches under random rights: does a passage leave that its reader may not see?
 	@LEAK_QUERIES=10000 $(VENV)/python -m pytest tests/rag/test_rights.py $(ARGS)
 
-bench: setup-dev ## the figures of docs/benchmarks.md, against Celery, DBOS and LangGraph; ARGS="--quick" takes 3 minutes
+bench: setup-dev ## the figures of docs/benchmarks.md, against Celery, DBOS, LangGraph, Chroma and LangChain; ARGS="--quick" measures less
 	@$(VENV)/python -m bench $(ARGS)
 
 eval: setup-dev ## how well search finds, through HTTP, on collections with known answers; ARGS="--only cnil-fr", EVAL_DATA=folder
@@ -109,7 +110,7 @@ eval: setup-dev ## how well search finds, through HTTP, on collections with know
 lock: setup-dev ## lock every group with hashes; UPGRADE=--upgrade for newer versions
 	@$(LOCK) --group bootstrap -o requirements/bootstrap.txt
 	@$(LOCK) --group dev pyproject.toml -o requirements/dev.txt
-	@for peer in celery dbos langgraph; do \
+	@for peer in celery dbos langgraph chroma langchain; do \
 		$(LOCK) bench/peers/$$peer/requirements.in -o bench/peers/$$peer/requirements.txt || exit 1; done
 	@$(LOCK) --no-deps --group embedding -o requirements/embedding.txt
 	@for group in runtime browser $(SERVICES); do \

@@ -1,13 +1,16 @@
-"""docs/benchmarks.md: both halves of the benchmark, each with what one needs to judge it."""
+"""docs/benchmarks.md: the parts of the benchmark, each with what one needs to judge it."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
 
 from bench.comparison import WAIT, Found
 from bench.figures import PAGE, Report, commit, machine, versions
+from bench.knowledge import measuring as searching
+from bench.knowledge import section
 from bench.rounds import Samples
 from bench.verdicts import table
 
@@ -48,25 +51,42 @@ LATENCIES = (
 )
 
 
-def write(report: Report, found: Found | None, loads: str) -> None:
-    PAGE.write_text(text(report, found, loads), encoding="utf-8")
+@dataclass(slots=True)
+class Measured:
+    """What is told: the product's figures, the comparison with peers, search. What was left out is None, or empty."""
+
+    report: Report = field(default_factory=Report)
+    found: Found | None = None
+    search: searching.Found | None = None
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def versions(self) -> list[str]:
+        return [*(self.found.versions if self.found else []), *(self.search.versions if self.search else [])]
 
 
-def text(report: Report, found: Found | None, loads: str) -> str:
+def write(measured: Measured, loads: str) -> None:
+    PAGE.write_text(text(measured, loads), encoding="utf-8")
+
+
+def text(measured: Measured, loads: str) -> str:
     parts = [
         HEAD.format(
             date=datetime.now(UTC),
             commit=commit(),
             loads=loads,
             machine=machine(),
-            versions=", ".join([versions(), *(found.versions if found else [])]),
+            versions=", ".join(dict.fromkeys(", ".join([versions(), *measured.versions]).split(", "))),
             command=" ".join(["python -m bench", *sys.argv[1:]]),
         )
     ]
-    if found is not None:
-        parts.append(against_peers(found))
-    if report.figures:
-        parts.append("\n## The product\n\n" + report.table())
+    if measured.found is not None:
+        parts.append(against_peers(measured.found))
+    if measured.report.figures:
+        parts.append("\n## The product\n\n" + measured.report.table())
+    if measured.search is not None:
+        parts.append(section.text(measured.search))
+    parts += [f"\nLeft out: {reason}.\n" for reason in measured.left_out]
     return "".join(parts)
 
 

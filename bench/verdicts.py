@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -56,6 +57,6 @@ TARGETS = {
 }
 
 
-def table(reached: dict[str, float]) -> str:
-    rows = [target.row(reached.get(key)) for key, target in TARGETS.items()]
+def table(reached: Mapping[str, float], targets: Mapping[str, Target] = TARGETS) -> str:
+    rows = [target.row(reached.get(key)) for key, target in targets.items()]
     return "\n".join(["| target | aim | floor | reached | verdict |", "| --- | --- | --- | --- | --- |", *rows])

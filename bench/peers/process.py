@@ -20,6 +20,7 @@ from deploy.local.process import bound_to_parent
 START_SECONDS = 60.0
 ANSWER_SECONDS = 180.0
 STOP_SECONDS = 10.0
+LONGEST_ANSWER = 2**25  # bytes of a line
 
 
 class DriverFailed(Exception):
@@ -41,10 +42,10 @@ class Driver:
         except DriverFailed as error:
             raise LeftOut(str(error)) from error
 
-    async def ask(self, do: str, **given: Any) -> dict[str, Any]:
+    async def ask(self, do: str, *, patience: float = ANSWER_SECONDS, **given: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": do, **given}).encode() + b"\n")
-        return await self._answer(ANSWER_SECONDS)
+        return await self._answer(patience)
 
     async def _answer(self, patience: float) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -81,6 +82,7 @@ async def driver(python: Path, module: str, log: Path, environ: Mapping[str, str
             str(python), "-m", module,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors, cwd=CHECKOUT,
             env={**os.environ, **environ}, start_new_session=True, preexec_fn=bound_to_parent(None, signal.SIGKILL),
+            limit=LONGEST_ANSWER,
         )  # fmt: skip
     driving = Driver(process, log)
     try:

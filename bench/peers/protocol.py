@@ -7,7 +7,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -37,14 +38,19 @@ def channel() -> Callable[[dict[str, Any]], None]:
 
 async def serve(system: System, *packages: str) -> None:
     """Until the end of stdin."""
+    await answer(partial(_carried_out, system), *packages)
+    await system.close()
+
+
+async def answer(carry_out: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], *packages: str) -> None:
+    """Until the end of stdin: first the versions of these packages, then an answer to each order."""
     say, loop = channel(), asyncio.get_running_loop()
     say({"versions": {package: version(package) for package in packages}})
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         try:
-            say(await _carried_out(system, json.loads(line)))
+            say(await carry_out(json.loads(line)))
         except Exception as error:  # the benchmark says it, and goes on with the others
             say({"error": f"{type(error).__name__}: {error}"})
-    await system.close()
 
 
 async def _carried_out(system: System, order: dict[str, Any]) -> dict[str, Any]:

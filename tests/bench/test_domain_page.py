@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -74,8 +75,14 @@ def test_peers_are_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no peer is called 'airflow'; there are celery, dbos, langgraph, or none" in capsys.readouterr().err
 
 
-def test_everything_is_measured_unless_something_is_left_out() -> None:
+def test_everything_is_measured_unless_something_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVAL_DATA", "collections")
     asked = options([])
     assert asked == argparse.Namespace(
-        quick=False, only=None, peers=("celery", "dbos", "langgraph"), skip_demo=False, print_only=False
+        quick=False,
+        only=None,
+        peers=("celery", "dbos", "langgraph"),
+        data=Path("collections"),
+        skip_demo=False,
+        print_only=False,
     )

@@ -15,6 +15,7 @@ import pytest
 from bench import cpu
 from bench.contestant import LeftOut
 from bench.peers import environments, redis
+from bench.peers.finders import FINDERS
 from bench.peers.peer import PEERS, Peer
 from bench.peers.process import Driver, DriverFailed, awake, driver, wake
 from chassis.testing.eventually import eventually
@@ -72,7 +73,7 @@ async def test_the_cpu_of_a_tree_counts_the_children_it_has_buried() -> None:
     assert cpu.seconds([shell.pid]) == 0.0
 
 
-@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("peer", [*PEERS, *FINDERS])
 def test_locks_hold_hashes_and_name_no_host(peer: str) -> None:
     lock = environments.lock_of(peer).read_text()
     requirements = re.findall(r"^[\w.-]+(?:\[.*\])?==\S+.*\n(.*)", lock, re.MULTILINE)

@@ -1,0 +1,1 @@
+"""Chroma as it comes: a persistent client, its default index, its default embedding function."""
