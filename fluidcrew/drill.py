@@ -9,7 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from uuid import uuid4
 
@@ -40,6 +40,7 @@ OWN = ("NATS_URL", "DATABASE_URL", "S3_ENDPOINT_URL", "FLUIDCREW_URL", "OPENAI_B
 SCALE = {"executor": 2}
 TASK_EVERY = 0.5  # seconds
 LOOK = 0.05
+PATIENCE = 180.0  # seconds for all of it
 KEY = "drill"
 
 
@@ -104,7 +105,9 @@ class Drill:
                 works = (self._strike(running, view, witness), self._create_tasks(api, witness))
                 meanwhile = [group.create_task(work) for work in works]
                 watching = group.create_task(self._watch(watcher))
-                await watcher.over.wait()
+                with suppress(TimeoutError):  # what is missing then is found out, and said, below
+                    async with asyncio.timeout(PATIENCE):
+                        await watcher.over.wait()
                 for task in meanwhile:
                     task.cancel()
                 told = await watcher.told()

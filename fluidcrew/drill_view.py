@@ -42,7 +42,7 @@ class Drilled:
 
     @property
     def passed(self) -> bool:
-        return self.verdict.clean and not self.spared
+        return self.view.status == "completed" and self.verdict.clean and not self.spared
 
 
 class Strikes:

@@ -29,13 +29,15 @@ class Watcher:
 
     async def follow(self, lines: Lines | None) -> None:
         """For as long as it is let."""
+        told: set[str] = set()
         async for message in self.api.events("/events/stream", run_id=self.view.id):
             if message.event != "message":
                 continue
             happened = self._hear(message)
             if lines is not None:
                 lines.happened(self.view, happened)
-            if self.view.status in FINAL and happened.level == f"TASK_{self.view.status.upper()}":
+            told.add(happened.level)
+            if self.view.status in FINAL and f"TASK_{self.view.status.upper()}" in told:  # whichever came first
                 self.over.set()
 
     def _hear(self, message: Message) -> Happened:

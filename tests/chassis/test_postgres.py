@@ -36,10 +36,10 @@ async def test_a_poison_message_outlives_a_database_that_is_away(start: Start, m
     monkeypatch.setattr("os._exit", exits.append)
     bury, gone = DeadLetters.bury, iter([ConnectionResetError("the database went away")])
 
-    async def bury_later(self: DeadLetters, *arguments: Any) -> None:
+    async def bury_later(self: DeadLetters, *arguments: Any, **more: Any) -> None:
         for error in gone:
             raise error
-        await bury(self, *arguments)
+        await bury(self, *arguments, **more)
 
     monkeypatch.setattr(DeadLetters, "bury", bury_later)
 

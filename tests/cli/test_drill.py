@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from fluidcrew.client import Gateway
 from fluidcrew.drill_watcher import Watcher
 from fluidcrew.drill_witness import Witness
@@ -11,16 +13,21 @@ from fluidcrew.progress import RunView
 from tests.cli.fake_gateway import KEY, RUN_ID, FakeGateway, event
 
 
-async def test_the_watcher_stays_for_what_is_told_after_the_end_of_the_run(gateway: FakeGateway) -> None:
-    """An artifact of the last node is a fact of its own, which may come after the run's last."""
-    levels = ("RUN_STARTED", "RUN_COMPLETED", "TASK_COMPLETED", "ARTIFACT_CREATED")
+@pytest.mark.parametrize("end", [("RUN_COMPLETED", "TASK_COMPLETED"), ("TASK_COMPLETED", "RUN_COMPLETED")])
+async def test_the_watcher_stays_for_what_is_told_after_the_end_of_the_run(
+    gateway: FakeGateway, end: tuple[str, str]
+) -> None:
+    """An artifact of the last node is a fact of its own, which may come after the run's last; so is the task's end, which a
+    gateway that comes back may hear of first."""
+    levels = ("RUN_STARTED", *end, "ARTIFACT_CREATED")
     gateway.facts = [event(level, number) | {"task_id": "t1"} for number, level in enumerate(levels, start=1)]
     gateway.break_after = 3  # the artifact comes with the next connection
     gateway.on("GET /events", (200, {"items": gateway.facts}))
     async with Gateway(gateway.url, KEY) as api:
         watcher = Watcher(api, RunView(RUN_ID), Witness("", accepted={"t1": "an idea"}))
         following = asyncio.create_task(watcher.follow(None))
-        await watcher.over.wait()
+        async with asyncio.timeout(20):
+            await watcher.over.wait()
         facts, tasks = await watcher.told()
         following.cancel()
     assert set(facts) == {fact.id for fact in watcher.witness.seen} == {"e1", "e2", "e3", "e4"}
