@@ -26,7 +26,7 @@ from services.rag.store.rights import arguments, open_to
 #: of the connections that search: every statement is planned with what it is asked
 SETTINGS = {
     "plan_cache_mode": "force_custom_plan",
-    "hnsw.ef_search": "800",
+    "hnsw.ef_search": "400",
     "hnsw.iterative_scan": "relaxed_order",
     "hnsw.max_scan_tuples": "60000",
 }
