@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 import structlog
@@ -18,6 +19,7 @@ from rich.console import Group
 from rich.text import Text
 
 from deploy.local.environment import home_of
+from deploy.local.home import is_held
 from deploy.local.ports import free_port
 from deploy.local.process import Child
 from deploy.local.supervisor import Running, running_stack
@@ -86,6 +88,7 @@ class Drill:
 
     async def _start(self, held: AsyncExitStack, model_url: str) -> Running:
         doing = "Starting a stack of its own, and a model server that keeps a ledger"
+        clear(self._home)
         async with self._steps.step(
             doing, "Started a stack of its own, and a model server that keeps a ledger"
         ) as step:
@@ -151,6 +154,12 @@ class Drill:
                 await watcher.follow(None)
         else:
             await watcher.follow(Lines(self._screen))
+
+
+def clear(home: Path) -> None:
+    """What a drill that was interrupted has left behind would be taken for this one's."""
+    if not is_held(home):
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def strikes(running: Running) -> Sequence[tuple[str, int, Callable[[], None]]]:

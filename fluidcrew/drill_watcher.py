@@ -16,6 +16,7 @@ from fluidcrew.watching import Lines
 
 LAST_WORDS = 20.0  # seconds for the last facts to arrive
 LOOK = 0.2
+PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,5 +62,9 @@ class Watcher:
             await asyncio.sleep(LOOK)
 
     async def _events(self, **query: str) -> Sequence[dict[str, str]]:
-        found: Sequence[dict[str, str]] = (await self.api.get("/events", limit=200, **query))["items"]
-        return found
+        found: list[dict[str, str]] = []
+        while True:
+            page = (await self.api.get("/events", limit=PAGE, offset=len(found), **query))["items"]
+            found += page
+            if len(page) < PAGE:
+                return found

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from deploy.local.home import Home
 from fluidcrew.client import Gateway
+from fluidcrew.drill import clear
 from fluidcrew.drill_watcher import Watcher
 from fluidcrew.drill_witness import Witness
 from fluidcrew.progress import RunView
@@ -32,3 +35,15 @@ async def test_the_watcher_stays_for_what_is_told_after_the_end_of_the_run(
         following.cancel()
     assert set(facts) == {fact.id for fact in watcher.witness.seen} == {"e1", "e2", "e3", "e4"}
     assert "t1" in tasks
+
+
+def test_what_an_interrupted_drill_left_is_cleared_unless_one_is_at_it(tmp_path: Path) -> None:
+    """Its tasks would fill the lists that are asked for, and its run would go on."""
+    home = Home(tmp_path / "drill")
+    home.prepare()
+    (home.path / "stack.json").write_text("{}")
+    with home.locked():
+        clear(home.path)
+        assert (home.path / "stack.json").exists()
+    clear(home.path)
+    assert not home.path.exists()
