@@ -135,14 +135,14 @@ async def in_scopes(
     np.save(paths["spaces"], library.of_space())
     np.save(paths["questions"], np.array([question.vector for question in questions], np.float32))
     found, rates = dict[str, dict[str, Scoped]](), dict[str, float]()
-    for key, peer in peers.items():
+    for peer in peers.values():
         name = peer.ways[""]
         with peer.failing_alone():
             rates[name] = len(library.vectors) / await _loaded(peer, len(library.vectors), paths)
-            found[name] = await _scoped(peer, library, questions, paths["questions"])
-            if key == "langchain":
+            found[name] = await _scoped(peer, name, library, questions, paths["questions"])
+            if peer.indexed:
                 await peer.ask("index")
-                found[f"{name}, with its HNSW index"] = await _scoped(peer, library, questions, paths["questions"])
+                found[peer.indexed] = await _scoped(peer, peer.indexed, library, questions, paths["questions"])
     return found, rates
 
 
@@ -155,7 +155,9 @@ async def _loaded(peer: Peer, rows: int, paths: Mapping[str, str]) -> float:
     return took
 
 
-async def _scoped(peer: Peer, library: Library, questions: Sequence[Question], path: str) -> dict[str, Scoped]:
+async def _scoped(
+    peer: Peer, called: str, library: Library, questions: Sequence[Question], path: str
+) -> dict[str, Scoped]:
     """Several scopes of each share, each with questions of its own."""
     found = dict[str, Scoped]()
     for name, all_scopes in library.scopes().items():
@@ -167,5 +169,5 @@ async def _scoped(peer: Peer, library: Library, questions: Sequence[Question], p
             scoped.seconds += answer["seconds"]
             for row, near in zip(rows, answer["found"], strict=True):
                 scoped.shares.append(share_found(library, scope, questions[row].vector, near))
-        print(f"  {peer.ways['']}, scope {name}: recall {scoped.recall:.3f}", flush=True)
+        print(f"  {called}, scope {name}: recall {scoped.recall:.3f}", flush=True)
     return found

@@ -26,10 +26,12 @@ class Place:
 
 @dataclass(slots=True)
 class Peer:
-    """`ways` are how it can be asked, with the names that readers see. Who has failed takes no further part."""
+    """`ways` are how it can be asked, with the names that readers see; `indexed` what it is called once it has built an
+    index, if that is not there by itself. Who has failed takes no further part."""
 
     ways: Mapping[str, str]
     driving: Driver
+    indexed: str = ""
     failure: str = ""
 
     @property
@@ -66,7 +68,11 @@ async def chroma(place: Place) -> AsyncIterator[Peer]:
 async def langchain(place: Place) -> AsyncIterator[Peer]:
     given = {"BENCH_DATABASE_URL": place.database_url}
     async with _driven("langchain", place, given) as driving:
-        yield Peer({"": "LangChain PGVectorStore", "hybrid": "the same, hybrid"}, driving)
+        yield Peer(
+            {"": "LangChain PGVectorStore", "hybrid": "the same, hybrid"},
+            driving,
+            indexed="LangChain PGVectorStore, with its HNSW index",
+        )
 
 
 @asynccontextmanager

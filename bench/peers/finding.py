@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -25,11 +25,16 @@ class Finder(Protocol):
     async def load(self, start: int, vectors: Any, spaces: list[int]) -> None:
         """Rows of a library, numbered from `start`, without texts."""
 
-    async def index(self) -> None:
-        """Over the library, as its documentation advises. Raises NotImplementedError where it has one by default."""
-
     async def near(self, vector: list[float], spaces: list[int], limit: int) -> list[int]:
         """Rows of the library in these spaces that are nearest to the vector."""
+
+
+@runtime_checkable
+class Indexing(Protocol):
+    """A finder that has no index by default."""
+
+    async def index(self) -> None:
+        """Over the library, as its documentation advises."""
 
 
 async def serve(finder: Finder, *packages: str) -> None:
@@ -54,7 +59,7 @@ async def _carried_out(finder: Finder, order: dict[str, Any]) -> dict[str, Any]:
             part = slice(order["start"], order["stop"])
             await finder.load(order["start"], np.asarray(vectors[part], np.float32), spaces[part].tolist())
             return {"seconds": time.perf_counter() - began}
-        case "index":
+        case "index" if isinstance(finder, Indexing):
             await finder.index()
             return {"seconds": time.perf_counter() - began}
         case "near":

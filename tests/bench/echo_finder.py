@@ -27,7 +27,7 @@ class Echo:
         self._rows += zip(vectors, spaces, strict=True)
 
     async def index(self) -> None:
-        raise NotImplementedError("it has one from the beginning")
+        raise RuntimeError("it has one from the beginning")
 
     async def near(self, vector: list[float], spaces: list[int], limit: int) -> list[int]:
         inside = [row for row, (_, space) in enumerate(self._rows) if space in spaces]

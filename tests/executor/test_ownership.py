@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,7 +18,6 @@ from chassis.testing.fake_behaviour import Behaviour
 from chassis.testing.fake_openai import FakeOpenAI
 from chassis.testing.outbox_table import UNPUBLISHED
 from contracts.executor import NodeStatus, RunStatus
-from deploy.local.environment import CHECKOUT
 from services.executor.domain.facts import Succeeded
 from services.executor.engine import committer, store
 from services.executor.engine.at_once import store as at_once
@@ -31,6 +27,7 @@ from services.executor.engine.inbox import Report
 from services.executor.engine.turn import Turn
 from services.executor.engine.writing import write
 from tests.executor.conftest import QUICK, World, agent, noop
+from tests.killable import killable
 
 CHAIN = [agent("n0"), *[agent(f"n{i}", f"n{i - 1}") for i in range(1, 6)]]
 
@@ -41,20 +38,10 @@ def engine_of(chassis: Chassis) -> Engine:
     return found
 
 
-@asynccontextmanager
-async def a_process(world: World, **settings: float) -> AsyncIterator[asyncio.subprocess.Process]:
-    """An executor as a process of its own, which can be killed and stopped like one."""
+def a_process(world: World, **settings: float) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     fields = {f"EXECUTOR_{name.upper()}": str(value) for name, value in (QUICK | settings).items()}
     urls = {"NATS_URL": world.nats.url("executor"), "DATABASE_URL": world.database.url_for("executor")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.executor", cwd=CHECKOUT, env={**os.environ, **urls, **fields}
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+    return killable("executor", urls | fields)
 
 
 async def workers(world: World) -> dict[UUID, bool]:

@@ -24,7 +24,7 @@ from chassis.unit_of_work import fingerprint
 from contracts.budgets import Reserved, ReserveSpend, Settled, SettleSpend, Shortage
 from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection, RetryLater
-from contracts.executor import NodeStatus, RunNode, Usage
+from contracts.executor import NodeStatus, Usage
 from contracts.feedback import Feedback, GiveFeedback, ListFeedbacks, VerdictGiven
 from contracts.message import Request
 from contracts.plan import Gate
@@ -34,6 +34,7 @@ from contracts.streams import EXECUTOR_VERDICTS
 from contracts.verdict import Effect, Source
 from services.feedback.app import build
 from services.feedback.settings import FeedbackSettings
+from tests.review_cases import review_case
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -43,26 +44,9 @@ AUTHOR = "openai/fake-1"
 
 def a_case(output: str | None = GOOD, **fields: Any) -> ReviewCase:
     """An attempt that waits for its verdict. What belongs to the node's spec goes there."""
-    spec = {name: fields.pop(name) for name in list(fields) if name in RunNode.model_fields and name != "gate"}
-    node = RunNode.model_validate({"key": "a", "title": "Write on tides", "role": "writer", "agent_id": "anna"} | spec)
-    given: dict[str, Any] = {
-        "run_id": uuid4(),
-        "run_title": "A guide for sailors",
-        "project_id": "default",
-        "task_id": uuid4(),
-        "node_id": uuid4(),
-        "attempt": 1,
-        "current": True,
-        "status": NodeStatus.REVIEWING,
-        "gate": Gate.GATE,
-        "spec": node,
-        "author": AUTHOR,
-        "output": output,
-        "output_ref": None,
-        "output_size": len((output or "").encode()),
-        "checksum": None,
-    }
-    return ReviewCase.model_validate(given | fields)
+    spec = {"key": "a", "role": "writer", "agent_id": "anna"}
+    given = {"status": NodeStatus.REVIEWING, "gate": Gate.GATE, "output": output, "author": AUTHOR}
+    return review_case(spec, **given | fields)
 
 
 def next_attempt(case: ReviewCase, **fields: Any) -> ReviewCase:

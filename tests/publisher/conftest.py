@@ -32,10 +32,9 @@ from contracts.artifacts import (
     object_key,
 )
 from contracts.errors import Code, Rejection, RetryLater
-from contracts.executor import NodeStatus, RunNode, Usage
+from contracts.executor import NodeStatus, Usage
 from contracts.message import Event, Request
 from contracts.page import Page
-from contracts.plan import Gate
 from contracts.planner import GetTask, Task, TaskStatus, TaskWasDeleted
 from contracts.previews import GetPreview, ListPreviews, Preview, PreviewState, SubmitPreview
 from contracts.refs import BlobRef
@@ -45,6 +44,7 @@ from contracts.task_control import Company, ListCompanies
 from contracts.tool import ToolContext
 from services.publisher.app import build
 from services.publisher.settings import PublisherSettings
+from tests.review_cases import review_case
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -54,26 +54,9 @@ GUIDE = "# Tides\n\nTwo high waters a day, each about fifty minutes later than t
 
 def a_case(output: str | None = GUIDE, **fields: Any) -> ReviewCase:
     """An attempt that has succeeded. What belongs to the node's spec goes there."""
-    spec = {name: fields.pop(name) for name in list(fields) if name in RunNode.model_fields and name != "gate"}
-    node = RunNode.model_validate({"key": "guide", "title": "Write on tides", "role": "writer"} | spec)
-    given: dict[str, Any] = {
-        "run_id": uuid4(),
-        "run_title": "A guide for sailors",
-        "project_id": "default",
-        "task_id": uuid4(),
-        "node_id": uuid4(),
-        "attempt": 1,
-        "current": True,
-        "status": NodeStatus.COMPLETED,
-        "gate": Gate.OFF,
-        "spec": node,
-        "author": "openai/fake-1",
-        "output": output,
-        "output_ref": None,
-        "output_size": len((output or "").encode()),
-        "checksum": None,
-    }
-    return ReviewCase.model_validate(given | fields)
+    spec = {"key": "guide", "role": "writer"}
+    given = {"status": NodeStatus.COMPLETED, "output": output, "author": "openai/fake-1"}
+    return review_case(spec, **given | fields)
 
 
 def completed(case: ReviewCase, **fields: Any) -> NodeCompleted:

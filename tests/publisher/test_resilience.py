@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from uuid import uuid4
 
 import pytest
@@ -20,25 +17,15 @@ from contracts.previews import PinPreview
 from services.publisher.serving import sites
 from services.publisher.serving.server import Server
 from services.publisher.serving.sites import Recent
+from tests.killable import killable
 from tests.publisher.conftest import Agent, World, a_case
 from tests.publisher.test_previews import published
 from tests.publisher.test_publishing import gated
 
 
-@asynccontextmanager
-async def a_process(world: World, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.publisher"),
-        env={**os.environ, **world.urls, "ENV": "test", "PREVIEW_PORT": "0", "PUBLISHER_LEASE": "1", **environment},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield child
-    finally:
-        if child.returncode is None:
-            child.send_signal(signal.SIGKILL)
-        await child.wait()
+def a_process(world: World, **environment: str) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    given = {"ENV": "test", "PREVIEW_PORT": "0", "PUBLISHER_LEASE": "1"}
+    return killable("publisher", world.urls | given | environment)
 
 
 async def test_what_a_killed_publisher_had_begun_to_collect_is_collected_once_by_the_next(world: World) -> None:

@@ -27,7 +27,6 @@ from chassis.testing.servers import Database, NatsServer
 from contracts.artifacts import ArtifactDetail, GetArtifact
 from contracts.budgets import Reserved, ReserveSpend
 from contracts.errors import Code, Rejection
-from contracts.executor import NodeStatus, RunNode
 from contracts.knowledge import (
     AddDocument,
     CreateSpace,
@@ -42,8 +41,8 @@ from contracts.knowledge import (
     Space,
 )
 from contracts.message import Request
-from contracts.plan import Gate
 from contracts.review import GetReviewCase, ReviewCase
+from services.rag.adapters.remote_vectors import RemoteVectors, Server
 from services.rag.app import build
 from services.rag.domain.analysis import analyse, stems
 from services.rag.domain.questions import NoVectors
@@ -51,6 +50,8 @@ from services.rag.domain.spending import Buyer
 from services.rag.handlers.effects import make_ready
 from services.rag.settings import RagSettings
 from services.rag.store.index import Built, IndexStore, dense
+from tests.rag.embeddings import Embeddings, cashier
+from tests.review_cases import review_case
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -83,26 +84,7 @@ class Words:
 
 def a_case(**fields: Any) -> ReviewCase:
     """An attempt at work. What belongs to the node's spec goes there."""
-    spec = {name: fields.pop(name) for name in list(fields) if name in RunNode.model_fields}
-    node = RunNode.model_validate({"key": "write", "title": "Write on tides"} | spec)
-    given: dict[str, Any] = {
-        "run_id": uuid4(),
-        "run_title": "A guide for sailors",
-        "project_id": "default",
-        "task_id": uuid4(),
-        "node_id": uuid4(),
-        "attempt": 1,
-        "current": True,
-        "status": NodeStatus.RUNNING,
-        "gate": Gate.OFF,
-        "spec": node,
-        "author": None,
-        "output": None,
-        "output_ref": None,
-        "output_size": None,
-        "checksum": None,
-    }
-    return ReviewCase.model_validate(given | fields)
+    return review_case({"key": "write"}, **fields)
 
 
 @dataclass
@@ -262,3 +244,16 @@ async def library(world: World) -> AsyncIterator[World]:
 
 def reader(principal: str, *, deny: bool = False) -> Grant:
     return Grant(principal=principal, deny=deny)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Embeddings]:
+    async with Embeddings() as started:
+        yield started
+
+
+@pytest.fixture
+async def remote(server: Embeddings) -> AsyncIterator[RemoteVectors]:
+    made = RemoteVectors({"openai": Server(server.url, "secret", "OPENAI_BASE_URL")}, cashier())
+    yield made
+    await made.close()

@@ -8,7 +8,7 @@ import os
 import signal
 import tracemalloc
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,6 @@ from tests.rag.embeddings import NOBODY, Embeddings, cashier
 from tests.rag.files import archive, docx
 
 REMOTE = Embedder(provider="openai", model="letters", dimension=8)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Embeddings]:
-    async with Embeddings() as started:
-        yield started
-
-
-@pytest.fixture
-async def remote(server: Embeddings) -> AsyncIterator[RemoteVectors]:
-    made = RemoteVectors({"openai": Server(server.url, "secret", "OPENAI_BASE_URL")}, cashier())
-    yield made
-    await made.close()
 
 
 def data(*rows: object) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from contracts.errors import RetryLater
 from contracts.knowledge import Embedder
 from services.rag.adapters import local_model
 from services.rag.adapters.local_model import LocalModel, local_window
-from services.rag.adapters.remote_vectors import RemoteVectors, Server
+from services.rag.adapters.remote_vectors import RemoteVectors
 from services.rag.adapters.vectors import Vectors
 from services.rag.domain.chunking import cut, embedded_text, short_title
 from services.rag.domain.markdown import parse_markdown
 from services.rag.domain.questions import NoVectors
 from services.rag.embedding import weights
-from tests.rag.embeddings import NOBODY, Embeddings, cashier
+from tests.rag.embeddings import NOBODY, Embeddings
 
 SENTENCES = ["A ship sails with the tide.", "The boat leaves at high water.", "Taxes are due in March."]
 
@@ -160,19 +160,6 @@ def test_no_chunk_is_over_the_window_of_the_model(text: str) -> None:
 
 REMOTE = Embedder(provider="openai", model="text-embedding-3-small", dimension=8)
 ROW = [3.0, 4.0] + [0.0] * 6
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Embeddings]:
-    async with Embeddings() as started:
-        yield started
-
-
-@pytest.fixture
-async def remote(server: Embeddings) -> AsyncIterator[RemoteVectors]:
-    made = RemoteVectors({"openai": Server(server.url, "secret", "OPENAI_BASE_URL")}, cashier())
-    yield made
-    await made.close()
 
 
 async def test_another_provider_s_vectors_come_in_order_and_of_length_one(

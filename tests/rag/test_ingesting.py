@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +20,7 @@ from contracts.knowledge import (
     ReindexDocument,
 )
 from services.rag.adapters import parser
+from tests.killable import killable
 from tests.rag.conftest import World
 from tests.rag.files import docx, pdf
 from tests.rag.library import ENDED, LONG, TIDES, ended, put
@@ -166,20 +165,8 @@ async def test_what_is_too_large_is_not_even_fetched(library: World, monkeypatch
     assert "may have 50 " in (failed.error or "")
 
 
-@asynccontextmanager
-async def a_process(world: World) -> AsyncIterator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.rag"),
-        env={**os.environ, **world.environment, "ENV": "test", "RAG_LEASE": "1", "RAG_THREADS": "1"},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield child
-    finally:
-        if child.returncode is None:
-            child.send_signal(signal.SIGKILL)
-        await child.wait()
+def a_process(world: World) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    return killable("rag", world.environment | {"ENV": "test", "RAG_LEASE": "1", "RAG_THREADS": "1"})
 
 
 async def test_what_a_killed_rag_had_begun_is_finished_by_the_next_and_never_seen_half(world: World) -> None:

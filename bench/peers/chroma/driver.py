@@ -38,9 +38,6 @@ class Chroma:
             ids = [str(start + row) for row in rows]
             library.add(ids=ids, embeddings=vectors[rows], metadatas=[{"space": spaces[row]} for row in rows])
 
-    async def index(self) -> None:
-        raise NotImplementedError("it has one from the beginning")
-
     async def near(self, vector: list[float], spaces: list[int], limit: int) -> list[int]:
         library = self._client.get_collection("library", embedding_function=None)
         where: Any = {"space": spaces[0]} if len(spaces) == 1 else {"space": {"$in": spaces}}
