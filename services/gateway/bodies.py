@@ -15,7 +15,7 @@ from services.gateway.domain.roles import READING
 from services.gateway.problems import Malformed
 
 MAX_DEPTH = 32
-SLOWEST = 4096  # bytes per second of a body, beyond the patience that each may have
+SLOWEST = 4096  # bytes per second of a body, beyond twice the patience that each pause may have
 #: a string (also one that never ends: searching on inside it would be quadratic), or a bracket
 TOKENS = re.compile(rb'"(?:\\.|[^"\\])*(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 #: these take files, which are read as they come (`uploads.py`); JSON goes the way of all JSON
@@ -84,7 +84,7 @@ class Arriving:
             return await self._receive()
         now = asyncio.get_running_loop().time()
         self._began = self._began or now
-        slowest = self._began + self._idle + self._size / SLOWEST
+        slowest = self._began + 2 * self._idle + self._size / SLOWEST  # twice: a first pause is told from a trickle
         try:
             async with asyncio.timeout_at(min(now + self._idle, slowest)):
                 message = await self._receive()

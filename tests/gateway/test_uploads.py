@@ -140,6 +140,21 @@ async def test_a_body_that_pauses_or_trickles_is_given_up(piece: bytes, every: f
     assert uploads.under_way == 0
 
 
+async def test_a_body_that_stops_after_a_slow_beginning_is_said_to_have_paused() -> None:
+    async def receive() -> Message:
+        if taken:
+            await asyncio.Event().wait()
+        taken.append(b"x")
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    taken: list[bytes] = []
+    body = Arriving(receive, 0.2)
+    await body()
+    await asyncio.sleep(0.01)  # what a busy machine takes between two pieces: far more than one byte buys
+    with pytest.raises(Rejection, match=r"nothing came for 0\.2 s"):
+        await body()
+
+
 async def test_who_has_sent_all_of_it_may_listen_as_long_as_they_like() -> None:
     gone = asyncio.Event()
     messages: list[Message] = [{"type": "http.request", "body": b"{}", "more_body": False}]
