@@ -86,13 +86,18 @@ class Health:
             raise BadSettings(f"HEALTH_PORT: cannot listen on {host}:{port} ({error.strerror}); {advice}") from error
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Answer those who ask at the address that we listen on, until told to stop."""
+        """Answer those who ask at the address that we listen on, until told to stop. Raises RuntimeError when it cannot go on."""
         assert self.listening is not None, "listen() comes first"
         host, port = self.listening.getsockname()[:2]
         log.info("health.served", host=host, port=port)
         server = uvicorn.Server(uvicorn.Config(self, log_level="warning", lifespan="off", access_log=False))
         # not serve(): signals are the service's business
         serving = asyncio.create_task(server._serve(sockets=[self.listening]), name="health.http")
-        await stop.wait()
+        told = asyncio.create_task(stop.wait(), name="health.told")
+        await asyncio.wait([serving, told], return_when=asyncio.FIRST_COMPLETED)
+        if not told.done():
+            told.cancel()
+            await serving
+            raise RuntimeError("the server of health ended by itself")
         server.should_exit = True
         await serving

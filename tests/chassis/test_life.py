@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
+from chassis.health import Health
 from chassis.keeper import Keeper
 from chassis.service import Chassis, running
 from chassis.settings import ServiceSettings
@@ -152,6 +153,18 @@ async def test_health_is_served_where_the_settings_say_and_one_who_comes_second_
         await eventually(lambda: _is_not_ready(url, "nats"), timeout=30)
         nats_server.start()
         assert await service.told_to_end() == 0
+
+
+async def test_a_server_of_health_that_ends_by_itself_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ends(*_: object, **__: object) -> None:
+        return
+
+    monkeypatch.setattr("uvicorn.Server._serve", ends)
+    health = Health(lambda: 0.0)
+    health.listen("127.0.0.1", 0)
+    assert health.listening is not None
+    with health.listening, pytest.raises(RuntimeError, match="ended by itself"):
+        await asyncio.wait_for(health.serve(asyncio.Event()), 5)
 
 
 async def _is_ready(url: str) -> bool:
