@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check(options.starting)
         with _alone():
             if not is_installed(options.group):
-                install(options.group)
+                install(_group_that_stays(options.group))
     except (SetupFailed, BadEnvironment) as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -73,11 +73,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def is_installed(group: str) -> bool:
     """Whether a lock that holds at least this group is installed as it is now."""
+    return any(_stamped() == _stamp(candidate) for candidate in INCLUDES[group]) and PYTHON.exists()
+
+
+def _stamped() -> dict[str, str]:
+    """What the stamp says; empty where there is none that can be read."""
     try:
-        stamp = json.loads(STAMP.read_text())
+        stamp: dict[str, str] = json.loads(STAMP.read_text())
     except (OSError, ValueError):
-        return False
-    return any(stamp == _stamp(candidate) for candidate in INCLUDES[group]) and PYTHON.exists()
+        return {}
+    return stamp
+
+
+def _group_that_stays(asked: str) -> str:
+    """The larger group, where that is what an outdated lock was installed for: nobody loses their tests to a new lock."""
+    there = _stamped().get("group")
+    return there if there in INCLUDES[asked] else asked
 
 
 def install(group: str) -> None:

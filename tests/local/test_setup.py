@@ -92,6 +92,16 @@ def test_a_larger_group_stays_when_the_smaller_one_is_asked_for(copy: Copy) -> N
     assert "iniconfig" in copy.installed
 
 
+def test_a_new_lock_takes_no_larger_group_away(copy: Copy) -> None:
+    assert copy.setup("dev").returncode == 0
+    for group in PACKAGES:
+        with (copy.root / "requirements" / f"{group}.txt").open("a") as lock:
+            lock.write("# another lock\n")
+    assert copy.setup("runtime").returncode == 0
+    assert json.loads(copy.stamp.read_text())["group"] == "dev"
+    assert "iniconfig" in copy.installed
+
+
 def test_what_an_interrupted_run_left_half_is_repaired(copy: Copy) -> None:
     copy.setup("runtime")
     (package,) = (copy.root / ".venv" / "lib").glob("python*/site-packages/sniffio/__init__.py")
