@@ -15,7 +15,7 @@ from rich.text import Text
 from fluidcrew.answers import print_json, print_page
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit, Halt
-from fluidcrew.naming import meant
+from fluidcrew.naming import UUID_PATTERN, meant
 from fluidcrew.packing import packed
 from fluidcrew.render import words
 from fluidcrew.render.deliverables import (
@@ -180,7 +180,7 @@ async def _before(api: Gateway, place: str, version: int) -> int:
 
 async def sweep(task: str, *, dry_run: bool, as_json: bool) -> int:
     async with Gateway.of(os.environ) as api:
-        task_id = (await meant(api, task)).task_id if task else None
+        task_id = await _swept(api, task) if task else None
         report = await api.post("/deliverables/sweep", {"dry_run": dry_run, "task_id": task_id})
     if as_json:
         return print_json(report)
@@ -191,6 +191,14 @@ async def sweep(task: str, *, dry_run: bool, as_json: bool) -> int:
     more = "; there is more, call it again" if report["more"] else ""
     screen.say(f"{words.count(len(report['items']), 'item')} {done}, {words.size(report['size'])}{more}")
     return Exit.OK
+
+
+async def _swept(api: Gateway, task: str) -> str:
+    """A whole id is taken as it is: what a deleted task left is swept as well, and nobody else knows of it."""
+    if not UUID_PATTERN.fullmatch(task):
+        return (await meant(api, task)).task_id
+    run = await api.find(f"/runs/{task.lower()}")
+    return str(run["task_id"]) if run else task.lower()
 
 
 def _said(preview: Found, *, as_json: bool) -> int:

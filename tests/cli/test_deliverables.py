@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,15 @@ async def test_artifacts_are_listed_and_a_sweep_says_what_goes(
     said = capsys.readouterr().out
     assert "preview abcdef12" in said
     assert said.endswith("1 item would be removed, 2.0 KiB; there is more, call it again\n")
+
+
+async def test_what_a_deleted_task_left_is_swept_by_its_whole_id(api: FakeGateway) -> None:
+    gone, run = "99aa1122-5b1d-4c3e-9a77-0c6f2b1d8e90", "77aa1122-5b1d-4c3e-9a77-0c6f2b1d8e90"
+    api.on(f"GET /runs/{run}", (200, {"id": run, "task_id": TASK}))
+    api.on("POST /deliverables/sweep", (200, {"dry_run": True, "items": [], "size": 0, "more": False}))
+    for named in (gone.upper(), run):
+        await delivering.sweep(named, dry_run=True, as_json=True)
+    assert [json.loads(each.body)["task_id"] for each in api.requests("/deliverables/sweep")] == [gone, TASK]
 
 
 async def test_the_demo_does_not_show_a_site_that_does_not_open(api: FakeGateway) -> None:
