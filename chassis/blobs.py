@@ -58,9 +58,10 @@ class Blobs:
     async def _open(self) -> Any:
         async with self._opening:
             if self._client is None:
+                settings = self._settings
+                made = await asyncio.to_thread(session, settings.s3_region)
                 from botocore.config import Config
 
-                settings = self._settings
                 config = Config(
                     s3={"addressing_style": settings.s3_addressing_style},
                     request_checksum_calculation="when_required",  # or rclone fails ranged reads
@@ -71,7 +72,7 @@ class Blobs:
                     retries={"total_max_attempts": 2, "mode": "standard"},  # who asks waits, and asks again by itself
                 )
                 self._client = await self._stack.enter_async_context(
-                    session(settings.s3_region).client(
+                    made.client(
                         "s3",
                         endpoint_url=settings.s3_endpoint_url,
                         aws_access_key_id=_plain(settings.s3_access_key_id),
@@ -92,7 +93,7 @@ class Blobs:
 
     async def put_file(self, path: Path, *, company: str, content_type: str, sha256: str | None = None) -> BlobRef:
         """The same of a file, of any size in little memory. `sha256` when it is known."""
-        known = await asyncio.to_thread(_sha256, path) if sha256 is None else sha256
+        known = await asyncio.to_thread(sha256_of, path) if sha256 is None else sha256
         file = await asyncio.to_thread(path.open, "rb")
         try:
             return await self.put_open(file, company=company, content_type=content_type, sha256=known)
@@ -283,7 +284,7 @@ async def _begun(client: Any, wanted: dict[str, Any]) -> Any | None:
         return None
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
