@@ -86,7 +86,7 @@ class Health:
             raise BadSettings(f"HEALTH_PORT: cannot listen on {host}:{port} ({error.strerror}); {advice}") from error
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Answer those who ask at the address that we listen on, until told to stop. Raises RuntimeError when it cannot go on."""
+        """Answer at the address that we listen on, until told to stop. Raises RuntimeError when it ends before."""
         assert self.listening is not None, "listen() comes first"
         host, port = self.listening.getsockname()[:2]
         log.info("health.served", host=host, port=port)
