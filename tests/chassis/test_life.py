@@ -21,6 +21,7 @@ from chassis.settings import ServiceSettings
 from chassis.starting import NotThere
 from chassis.testing.eventually import eventually
 from chassis.testing.servers import Database, NatsServer
+from chassis.watchdog import is_frozen
 from tests.chassis.conftest import Start, nothing
 
 SERVICE = """
@@ -57,7 +58,7 @@ class Process:
     def says(self, words: str) -> bool:
         return any(words in line for line in self.said)
 
-    async def told_to_end(self, within: float = 15.0) -> int:
+    async def told_to_end(self, within: float = 60.0) -> int:
         """Its exit code."""
         self.child.send_signal(signal.SIGTERM)
         return await asyncio.wait_for(self.child.wait(), within)
@@ -99,7 +100,7 @@ async def test_a_service_that_waits_for_what_it_stands_on_says_so_and_ends_when_
     there: dict[str, str], away: dict[str, str], waits_for: str
 ) -> None:
     async with process(**(there | away)) as service:
-        await eventually(lambda: service.says(waits_for), timeout=30)
+        await eventually(lambda: service.says(waits_for))
         assert await service.told_to_end(10) == 0
     assert not service.says("Traceback")
 
@@ -109,10 +110,10 @@ async def test_a_service_started_before_the_broker_starts_with_it(
 ) -> None:
     nats_server.kill()
     async with process(**there) as service:
-        await eventually(lambda: service.says("bus.error"), timeout=30)
+        await eventually(lambda: service.says("bus.error"))
         nats_server.start()
-        await eventually(lambda: service.says("service.started"), timeout=30)
-        assert await service.told_to_end(15) == 0
+        await eventually(lambda: service.says("service.started"))
+        assert await service.told_to_end() == 0
     assert service.says("service.stopped")
     assert not service.says("Traceback")
 
@@ -121,15 +122,15 @@ async def test_a_service_told_to_end_while_the_broker_is_away_ends(
     there: dict[str, str], nats_server: NatsServer
 ) -> None:
     async with process(**there) as service:
-        await eventually(lambda: service.says("service.started"), timeout=30)
+        await eventually(lambda: service.says("service.started"))
         nats_server.kill()
-        await eventually(lambda: service.says("bus.error"), timeout=30)
+        await eventually(lambda: service.says("bus.error"))
         assert await service.told_to_end(25) == 0
     assert service.says("service.stopped")
 
 
 async def get(url: str) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         return await client.get(url)
 
 
@@ -137,20 +138,20 @@ async def test_health_is_served_where_the_settings_say_and_one_who_comes_second_
     there: dict[str, str], nats_server: NatsServer
 ) -> None:
     async with process(**there, HEALTH_PORT="0") as service:
-        await eventually(lambda: service.says("health.served"), timeout=30)
+        await eventually(lambda: service.says("health.served"))
         port = re.search(r"port=(\d+)", " ".join(service.said))
         assert port is not None
         url = f"http://127.0.0.1:{port[1]}"
         assert (await get(f"{url}/livez")).status_code == 200
-        await eventually(lambda: _is_ready(url), timeout=30)
+        await eventually(lambda: _is_ready(url))
         assert "process_cpu_seconds_total" in (await get(f"{url}/metrics")).text
         assert (await get(f"{url}/other")).status_code == 404
         async with process(**there, HEALTH_PORT=port[1]) as second:
-            code = await asyncio.wait_for(second.child.wait(), 30)
+            code = await asyncio.wait_for(second.child.wait(), 60)
         assert (code, len(second.said)) == (78, 1), second.said
         assert f"HEALTH_PORT: cannot listen on 127.0.0.1:{port[1]}" in second.said[0]
         nats_server.kill()
-        await eventually(lambda: _is_not_ready(url, "nats"), timeout=30)
+        await eventually(lambda: _is_not_ready(url, "nats"))
         nats_server.start()
         assert await service.told_to_end() == 0
 
@@ -178,7 +179,7 @@ async def _is_not_ready(url: str, why: str) -> bool:
 
 async def test_health_may_be_asked_from_outside_when_the_settings_say_so(there: dict[str, str]) -> None:
     async with process(**there, HEALTH_PORT="0", HEALTH_HOST="0.0.0.0") as service:
-        await eventually(lambda: service.says("host=0.0.0.0"), timeout=30)
+        await eventually(lambda: service.says("host=0.0.0.0"))
         assert await service.told_to_end() == 0
 
 
@@ -188,7 +189,7 @@ async def test_a_database_that_refuses_is_one_line_and_exit_code_78(there: dict[
     wrong = f"postgresql://{user}:wrong@{rest.split('@', 1)[1]}"
     for url in (unknown, wrong, "mysql://x"):
         async with process(**(there | {"DATABASE_URL": url})) as service:
-            code = await asyncio.wait_for(service.child.wait(), 30)
+            code = await asyncio.wait_for(service.child.wait(), 60)
         assert (code, len(service.said)) == (78, 1), service.said
         assert "DATABASE_URL" in service.said[0]
 
@@ -207,7 +208,7 @@ async def test_what_stays_away_is_one_line_in_the_end(there: dict[str, str], mon
 
 async def test_a_loop_that_breaks_ends_the_process_with_70(there: dict[str, str]) -> None:
     async with process(crash=True, **there) as service:
-        assert await asyncio.wait_for(service.child.wait(), 30) == 70
+        assert await asyncio.wait_for(service.child.wait(), 60) == 70
     assert service.says("service.loop_broke")
 
 
@@ -266,20 +267,38 @@ async def test_a_connection_closed_for_good_ends_the_process(start: Start, monke
         await eventually(lambda: 70 in exits)
 
 
-async def test_a_loop_that_freezes_is_ended_by_the_watchdog_which_says_where() -> None:
-    frozen = """
+@pytest.mark.parametrize("freeze", ["time.sleep(60)", "while True: pass"])
+async def test_a_loop_that_freezes_is_ended_by_the_watchdog_which_says_where(freeze: str) -> None:
+    frozen = f"""
 import asyncio, time
 from chassis.watchdog import Watchdog
 
 async def main():
     watching = asyncio.create_task(Watchdog(limit=0.2).run(asyncio.Event()))
     await asyncio.sleep(0.1)
-    time.sleep(60)
+    {freeze}
 
 asyncio.run(main())
 """
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", frozen, stderr=asyncio.subprocess.PIPE)
-    _, said = await asyncio.wait_for(child.communicate(), 30)
+    _, said = await asyncio.wait_for(child.communicate(), 60)
     assert child.returncode == 70
     assert b"froze" in said
     assert b"in main" in said
+
+
+@pytest.mark.parametrize(
+    ("age", "lately", "since_tick", "frozen"),
+    [
+        (9, 0.0, 0.0, False),
+        (11, 0.0, 0.1, True),  # it sleeps, or waits for a lock
+        (11, 0.01, 0.1, True),  # it polls
+        (11, 1.0, 11.0, True),  # it computes
+        (11, 0.1, 1.1, False),  # it would go on, if it had a processor of its own
+        (120, 0.1, 11.0, True),
+    ],
+)
+def test_a_loop_that_waits_for_a_processor_is_not_frozen(
+    age: float, lately: float, since_tick: float, frozen: bool
+) -> None:
+    assert is_frozen(age, lately, since_tick, limit=10.0) is frozen
