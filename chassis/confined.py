@@ -39,17 +39,18 @@ def isolated(script: Path, *options: str) -> tuple[str, ...]:
     return sys.executable, "-I", *options, str(script)
 
 
-async def ask(command: Sequence[str], room: Path, timeout: float) -> dict[str, Any]:
-    """Its answer; it works in `room`, and ends itself before the `timeout`. A terminal's Ctrl-C is not for it.
+async def ask(command: Sequence[str], room: Path, timeout: float, given: bytes = b"") -> dict[str, Any]:
+    """Its answer; it works in `room`, and ends itself before the `timeout`. `given` is what it reads on its standard
+    input. A terminal's Ctrl-C is not for it.
 
     Raises OverLimit, RetryLater when its disk is full, or WorkerDied.
     """
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env={}, cwd=room, start_new_session=True
+        *command, stdin=PIPE if given else DEVNULL, stdout=PIPE, stderr=PIPE, env={}, cwd=room, start_new_session=True
     )
     try:
         async with asyncio.timeout(timeout):
-            said, complaint = await _heard(process)
+            said, complaint = await _heard(process, given)
     except TimeoutError:  # no work does that: its own alarm comes first
         raise WorkerDied(f"the process has not ended within {timeout:g} s, or we slept") from None
     finally:
@@ -57,12 +58,26 @@ async def ask(command: Sequence[str], room: Path, timeout: float) -> dict[str, A
     return _understood(process.returncode, said, complaint, room)
 
 
+async def gone(process: Process) -> None:
+    """Waits until it has ended, and its pipes. Who is cancelled meanwhile waits all the same, and is cancelled then: what is
+    left of a process must not outlive the loop."""
+    ending, canceled = asyncio.ensure_future(process.communicate()), False
+    while not ending.done():
+        try:
+            await asyncio.wait({ending})
+        except asyncio.CancelledError:
+            canceled = True
+    if canceled:
+        raise asyncio.CancelledError
+    ending.result()
+
+
 async def _end(process: Process) -> None:
-    """At once, with all it started; its pipes end as well."""
+    """At once, with all it started."""
     if process.returncode is None or not all(pipe.at_eof() for pipe in _pipes(process)):
         with suppress(ProcessLookupError, PermissionError):  # the latter is macOS' word for one that has just ended
             os.killpg(process.pid, signal.SIGKILL)
-    await asyncio.shield(process.communicate())
+    await gone(process)
 
 
 def _pipes(process: Process) -> tuple[asyncio.StreamReader, asyncio.StreamReader]:
@@ -71,12 +86,22 @@ def _pipes(process: Process) -> tuple[asyncio.StreamReader, asyncio.StreamReader
     return process.stdout, process.stderr
 
 
-async def _heard(process: Process) -> tuple[bytes, bytes]:
+async def _heard(process: Process, given: bytes) -> tuple[bytes, bytes]:
     stdout, stderr = _pipes(process)
-    async with asyncio.TaskGroup() as both:
-        said, complaint = both.create_task(_first(stdout)), both.create_task(_last(stderr))
+    async with asyncio.TaskGroup() as talk:
+        said, complaint = talk.create_task(_first(stdout)), talk.create_task(_last(stderr))
+        talk.create_task(_give(process.stdin, given))
     await process.wait()
     return said.result(), complaint.result()
+
+
+async def _give(pipe: asyncio.StreamWriter | None, given: bytes) -> None:
+    if pipe is None:
+        return
+    with suppress(BrokenPipeError, ConnectionResetError):  # it has ended; how, is told by its status
+        pipe.write(given)
+        await pipe.drain()
+    pipe.close()
 
 
 async def _first(pipe: asyncio.StreamReader) -> bytes:

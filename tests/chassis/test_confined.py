@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 import uvloop
 
 from chassis import confined
-from chassis.confined import OverLimit, WorkerDied, ask, isolated
+from chassis.confined import OverLimit, WorkerDied, ask, gone, isolated
 from chassis.confined_worker import Limit
 from chassis.testing.eventually import eventually
 from contracts.errors import RetryLater
@@ -187,6 +188,23 @@ async def takes_along_who_was_left_behind(room: Path) -> None:
     await eventually(lambda: is_gone(left_behind), what="the end of who was left behind")
 
 
+async def test_who_is_cancelled_while_a_process_ends_is_so_when_nothing_of_it_is_left(tmp_path: Path) -> None:
+    """Once more and once more: its transport must not outlive the loop."""
+    script = tmp_path / "worker.py"
+    script.write_text(f"import signal\n{SILENT}")
+    process = await asyncio.create_subprocess_exec(*isolated(script), stdout=asyncio.subprocess.PIPE)
+    waiting = asyncio.create_task(gone(process))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        waiting.cancel()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    process.kill()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert process.returncode == -signal.SIGKILL
+
+
 def test_on_the_loop_of_the_services_it_is_the_same(worker: Worker, tmp_path: Path) -> None:
     """It starts processes, and hears of their ends, in its own way."""
 
@@ -206,3 +224,10 @@ async def test_the_system_s_word_for_too_long_is_understood(
     number: signal.Signals, worker: Worker, tmp_path: Path
 ) -> None:
     assert await over(worker(f"os.kill(os.getpid(), {int(number)})"), tmp_path) is Limit.TIME
+
+
+async def test_it_reads_what_it_is_given_to_the_end_or_not_at_all(worker: Worker, tmp_path: Path) -> None:
+    given = bytes(range(256)) * 8192  # no pipe holds as much
+    reads = worker("import hashlib\nreturn {'sha256': hashlib.sha256(sys.stdin.buffer.read()).hexdigest()}")
+    assert await ask(reads, tmp_path, PATIENCE, given) == {"sha256": hashlib.sha256(given).hexdigest()}
+    assert await ask(worker("return {'read': 0}"), tmp_path, PATIENCE, given) == {"read": 0}

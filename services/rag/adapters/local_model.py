@@ -8,14 +8,12 @@ from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from chassis.confined import isolated
-from services.rag.domain.chunking import Window
+from chassis.confined import gone, isolated
 from services.rag.domain.questions import NoVectors
 
 WORKER = Path(__file__).resolve().parents[1] / "embedding" / "__main__.py"
@@ -24,7 +22,6 @@ TIMEOUT = 120.0  # seconds for what is asked at once; the first time the graph i
 REFUSED = 10.0  # seconds until a model that is not installed is looked for again
 AT_ONCE = 16  # texts: others are prepared meanwhile, or written down
 MODEL = "all-MiniLM-L6-v2"
-WINDOW = 256  # tokens
 WIDTH = 384
 FLOAT = 4  # bytes
 STOPPING = "the service is stopping"
@@ -160,7 +157,7 @@ class LocalModel:
         if process is not None:
             with suppress(ProcessLookupError):
                 process.kill()
-            await asyncio.shield(process.communicate())  # its pipes end as well
+            await gone(process)
 
     async def close(self) -> None:
         if self._worker is not None:
@@ -177,25 +174,3 @@ async def _line(process: Process) -> bytes:
     if not line:
         raise EOFError
     return line
-
-
-@cache
-def local_window() -> Window:
-    """Counted by the model's own tokenizer. Raises NoVectors."""
-    from services.rag.embedding.weights import NoModel, tokenizer_file
-
-    try:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(tokenizer_file()))
-    except ImportError as error:
-        raise NoVectors(f"{error.name} is not installed; run `make setup`") from None
-    except NoModel as error:
-        raise NoVectors(str(error)) from None
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-
-    def count(texts: Sequence[str]) -> list[int]:
-        return [len(one.ids) for one in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
-
-    return Window(WINDOW - 2, count)  # one before every text, one behind it
