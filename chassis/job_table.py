@@ -46,6 +46,8 @@ update jobs set state = 'failed', error = $4, result = $5, ended_at = clock_time
 HAND_BACK = f"update jobs set state = 'queued', lease_until = null, attempt = attempt - 1 where {FENCE}"
 STATE = "select state, result, error from jobs where id = $1"
 
+FIRST_PAUSE, DOUBLED = 0.2, 10  # seconds; and how often they grow
+
 
 class NotYet(RetryLater):
     """What the job needs is not there yet. It waits as long as that takes: this is no failed attempt."""
@@ -68,6 +70,10 @@ class Job:
     attempt: int
     context: Context
     waits: int = 0
+
+    def pause(self, longest: float) -> float:
+        """Seconds until it is looked again whether what it needs is there: each time twice as many."""
+        return min(longest, FIRST_PAUSE * 2.0 ** min(self.waits, DOUBLED))
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ class Jobs:
         self, kind: str, work: Work, *, concurrency: int = 4, max_attempts: int = 5, lease: float = 15.0
     ) -> None:
         """Do jobs of this kind here. `lease` in seconds; it is renewed while the work runs."""
+        if kind in self._terms:
+            raise RuntimeError(f"jobs of the kind {kind!r} are done already; call this one something else")
         self._terms[kind] = Terms(work, max_attempts, lease)
         self._free[kind] = concurrency
 

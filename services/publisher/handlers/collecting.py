@@ -68,7 +68,7 @@ class Collecting(Means):
         try:
             await self._collect(job, CollectOrder.model_validate(job.payload))
         except RetryLater as away:
-            raise NotYet(min(LONGEST_PAUSE, 0.2 * 2.0 ** min(job.waits, 10)), str(away)) from None
+            raise NotYet(job.pause(LONGEST_PAUSE), str(away)) from None
 
     async def _collect(self, job: Job, order: CollectOrder) -> None:
         case = await self._case(job, order)

@@ -151,7 +151,7 @@ class Publishing:
 
     async def _wait(self, job: Job, what: Submission, reason: str) -> None:
         if job.waits < MOST_WAITS:
-            raise NotYet(min(LONGEST_PAUSE, 0.2 * 2.0 ** min(job.waits, 10)), reason)
+            raise NotYet(job.pause(LONGEST_PAUSE), reason)
         await self._fail(job, what, f"{reason}, and has not for a day; publish it again when it is back")
 
     async def _fail(self, job: Job, what: Submission, error: str) -> None:

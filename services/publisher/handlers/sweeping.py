@@ -116,7 +116,7 @@ class Sweeping:
             for sha256 in doomed:
                 await self._depot.delete(job.company, sha256, unless_younger_than=self._young)
         except RetryLater as away:
-            raise NotYet(min(LONGEST_PAUSE, 0.2 * 2.0 ** min(job.waits, 10)), str(away)) from None
+            raise NotYet(job.pause(LONGEST_PAUSE), str(away)) from None
         async with self._uow.begin(job.context) as tx:
             await self._jobs.finish(tx, job, {"objects": len(doomed)})
             await self._depot.objects(tx.conn).forget(job.company, list(doomed))

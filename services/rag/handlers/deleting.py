@@ -34,13 +34,13 @@ class Deleting:
             for sha256 in doomed:
                 await self._depot.delete(job.company, sha256, unless_younger_than=self._grace)
         except RetryLater as away:
-            raise NotYet(_pause(job), str(away)) from None
+            raise NotYet(job.pause(LONGEST_PAUSE), str(away)) from None
         async with self._uow.begin(job.context) as tx:
             await self._depot.objects(tx.conn).forget(job.company, doomed)
             if not waits:
                 await self._jobs.finish(tx, job, {"objects": len(doomed)})
         if waits:
-            raise NotYet(max(self._grace, _pause(job)), "somebody wanted the same bytes a moment ago")
+            raise NotYet(max(self._grace, job.pause(LONGEST_PAUSE)), "somebody wanted the same bytes a moment ago")
 
     async def begin(self, most: int) -> int:
         """Of what a crash has left: stored, and never named."""
@@ -61,7 +61,3 @@ class Forgotten:
 
     async def step(self, _: Connection, most: int) -> int:
         return await self.deleting.begin(most)
-
-
-def _pause(job: Job) -> float:
-    return float(min(LONGEST_PAUSE, 0.2 * 2.0 ** min(job.waits, 10)))
