@@ -11,7 +11,10 @@ import structlog
 
 from chassis.printable import printable
 
-SECRET = re.compile(r"(?i)(api_key=|bearer\s+)[^\s&\"']+|(://[^:/@\s]+:)[^\s@]+(?=@)|\b(?:sk-|flm_)[A-Za-z0-9_-]{8,}")
+#: a password ends within a thousand characters: to look for its end from every `://a:` would be quadratic
+SECRET = re.compile(
+    r"(?i)(api_key=|bearer\s+)[^\s&\"']+|(://[^:/@\s]+:)[^\s@]{1,1000}(?=@)|\b(?:sk-|flm_)[A-Za-z0-9_-]{8,}"
+)
 
 
 def _masked(text: str) -> str:

@@ -14,7 +14,8 @@ from chassis.llm.text import clean, clean_json
 
 T = TypeVar("T", bound=BaseModel)
 
-FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*)\n\s*```\s*\Z", re.DOTALL)
+#: each line end is looked at once: blank lines inside are the JSON's, or models that repeat them would stop us for hours
+FENCE = re.compile(r"\A\s*```(?:json)?[ \t\r]*\n(.*)\n[ \t]*```\s*\Z", re.DOTALL)
 MAX_PROBLEMS = 20
 
 

@@ -35,15 +35,18 @@ def settings(object_store_settings: dict[str, str], monkeypatch: pytest.MonkeyPa
 
 
 def test_what_killed_test_runs_left_goes_and_nobody_elses_does(tmp_path: Path) -> None:
-    killed, running, young, old = homes = [Home(tmp_path / f"{PREFIX}{n}") for n in range(4)]
+    killed, running, beginning, young, old = homes = [Home(tmp_path / f"{PREFIX}{n}") for n in range(5)]
     for home in (*homes, other := Home(tmp_path / "other")):
         home.prepare()
-    os.utime(old.path, (0, 0))
-    with killed.locked():
-        pass
+    for home in (killed, beginning):  # which has made its lock, and is about to take it
+        with home.locked():
+            pass
     with running.locked():
+        for home in (killed, running, old):
+            os.utime(home.path, (0, 0))
         sweep(tmp_path)
-        assert {home.path for home in (*homes, other) if home.path.exists()} == {running.path, young.path, other.path}
+        left = {home.path for home in (*homes, other) if home.path.exists()}
+        assert left == {running.path, beginning.path, young.path, other.path}
 
 
 async def test_the_body_of_a_fact_goes_when_neither_its_message_nor_its_dead_letter_can_still_be_there(
@@ -111,7 +114,9 @@ async def test_a_migration_that_fails_leaves_nothing_behind(database: Database, 
         ("nats://planner:hunter2@127.0.0.1:4222", "nats://planner:***@127.0.0.1:4222"),
         ("postgresql://x:p:w@h/db?api_key=k&a=1", "postgresql://x:***@h/db?api_key=***&a=1"),
         ("Authorization: Bearer abc, key sk-abcdefgh1", "Authorization: Bearer *** key ***"),
+        ("://a:" * 100_000, "://a:" * 100_000),  # to its end from each of them, minutes
     ],
+    ids=["address", "password", "key of the API", "bearer", "long"],
 )
 def test_secrets_are_masked_and_addresses_stay_readable(said: str, shown: str) -> None:
     assert logs._masked(said) == shown

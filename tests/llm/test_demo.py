@@ -19,6 +19,7 @@ from pydantic import AnyUrl, BaseModel, Field
 from chassis.llm.call import ModelFailure, Prompt, Tool, ToolCall, ToolRound
 from chassis.llm.demo import prose
 from chassis.llm.demo.reading import LABEL, read
+from chassis.llm.demo.sources import SEARCH, sources
 from chassis.llm.models import Models
 from chassis.llm.settings import LlmSettings
 from contracts.plan import PlanGraph
@@ -344,3 +345,17 @@ async def test_where_a_task_asks_for_citations_the_plan_s_research_is_told_to_br
     for prompt, told in ((task, {"research"}), (Prompt(task.system, task.user.replace("Cite", "Read")), set())):
         done = await quick.complete(DEMO, prompt, output=PlanGraph, timeout=5)
         assert {node.id for node in done.output.plan if "Cite" in (node.instructions or "")} == told
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["# a" + " " * 20_000 + "b", "<data>\n" * 100_000, "".join(f"<data {n}>\n" for n in range(50_000))],
+    ids=["blanks", "never closed", "each another"],
+)
+def test_a_prompt_that_could_be_told_apart_in_many_ways_is_read_at_once(prompt: str) -> None:
+    assert read("", prompt).title
+
+
+def test_headings_without_a_sentence_are_looked_at_once() -> None:
+    told = "[1] Tides\n# Tides" + "\n" * 20_000 + "no end\n====="
+    assert sources([ToolRound("", (ToolCall("1", SEARCH, {}),), (told,))]) == ()

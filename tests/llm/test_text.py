@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.llm.structured import decode
 from chassis.llm.text import StreamCleaner, clean, clean_json
 
 ANYTHING = st.text(st.characters(codec=None) | st.sampled_from("\x00\ud800\ud83d\ude00\udfff"))
@@ -49,3 +51,15 @@ def test_every_string_of_a_document_is_cleaned(document: object) -> None:
     text = json.dumps(clean_json(document), ensure_ascii=False)
     text.encode()
     assert "\\u0000" not in text.replace("\\\\", "")
+
+
+@pytest.mark.parametrize(
+    "raw", ['{"a": 1}', '```json\n{"a": 1}\n```', ' ```\n\n{"a": 1}\n\n \n``` \n', '```json \r\n{"a": 1}\r\n```']
+)
+def test_json_is_read_with_and_without_a_fence(raw: str) -> None:
+    assert decode(raw) == {"a": 1}
+
+
+def test_line_feeds_without_end_in_a_fence_are_no_json() -> None:
+    with pytest.raises(ValueError, match="Expecting value"):
+        decode("```json" + "\n" * 200_000 + "and so on")

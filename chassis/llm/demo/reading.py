@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Language = Literal["en", "fr"]
 LABEL = "[simulated by the demo provider]"
@@ -28,7 +30,8 @@ OWED = re.compile(r"(?i)\b(?:deliverables?|livrables?)\b")
 JSON = re.compile(r"\b(?:JSON|json)\b")
 BULLET = re.compile(r"^\s*[-*•]\s+(?!\[)")
 PLAIN = re.compile(r"^\s*(?![#>\[]|[-*•]\s)\S")
-FENCED = re.compile(r"(?ms)(?:^#+ (?P<title>[^\n]+)\n)?^<data(?P<mark>[^>\n]*)>\n(?P<text>.*?)\n</data(?P=mark)>")
+OPENS = re.compile(r"(?m)(?:^#+ (?P<title>[^\n]+)\n)?^<data(?P<mark>[^>\n]*)>\n")
+CLOSES = re.compile(r"\n</data([^>\n]*)>")
 POINT = re.compile(r"^\s*[-*•]\s+\*\*")
 MARKER = re.compile(r"^\s*(?:(?:[-*•>]|\d+[.)])\s+(?:\[[ x]\]\s+)?|\*[^*\s][^*]*\*\s+)")  # or an emphasised lead
 YOU_ARE = re.compile(
@@ -60,7 +63,8 @@ class Brief:
 
 
 def read(system: str, user: str) -> Brief:
-    said = FENCED.sub("", user)
+    fenced = list(_fences(user))
+    said = _outside(user, fenced)
     parts = sections(said)
     title = _title(parts)
     criteria = next((_items(body) for label, body in parts if CRITERIA.search(label)), [])[:5]
@@ -69,7 +73,7 @@ def read(system: str, user: str) -> Brief:
         title=title,
         role=_role(system, parts),
         criteria=tuple(criteria),
-        earlier=tuple(_fenced(user) or _earlier(parts)),
+        earlier=tuple(_told(fenced) or _earlier(parts)),
         owed=tuple(next((_items(body) for label, body in parts if OWED.search(label)), [])[:10]),
         as_json=any(ASKS.search(label) and JSON.search(body) for label, body in parts),
         cites=CITES.search(said) is not None,
@@ -81,7 +85,7 @@ def sections(text: str) -> list[tuple[str, str]]:
     """Markdown headings and `Label: text` lines split a prompt; what comes before the first has an empty label."""
     found: list[tuple[str, list[str]]] = [("", [])]
     for line in text.splitlines():
-        match = HEADING.match(line)
+        match = HEADING.match(" ".join(line.split()))  # long blanks could be told apart in too many ways
         if match is not None and (match["title"] or _is_label(match["label"])):
             found.append((match["title"] or match["label"], [match["rest"] or ""]))
         else:
@@ -117,13 +121,42 @@ def _role(system: str, parts: list[tuple[str, str]]) -> str:
     return _one_line(labelled or (named[1] if named else ""), 60)
 
 
-def _fenced(text: str) -> list[str]:
+class _Fence(NamedTuple):
+    """`start` to `stop` of a text, with the heading above."""
+
+    start: int
+    stop: int
+    title: str
+    text: str
+
+
+def _fences(text: str) -> Iterator[_Fence]:
+    """Each ends where its own mark is, if anywhere."""
+    ends: dict[str, list[re.Match[str]]] = {}
+    for end in CLOSES.finditer(text):
+        ends.setdefault(end[1], []).append(end)
+    at = 0
+    while opened := OPENS.search(text, at):
+        at, of_mark = opened.end(), ends.get(opened["mark"], [])
+        if (place := bisect_left(of_mark, at, key=re.Match.start)) < len(of_mark):
+            end = of_mark[place]
+            yield _Fence(opened.start(), end.end(), opened["title"] or "", text[at : end.start()])
+            at = end.end()
+
+
+def _outside(text: str, fences: Sequence[_Fence]) -> str:
+    starts = [0, *(each.stop for each in fences)]
+    stops = [*(each.start for each in fences), len(text)]
+    return "".join(text[start:stop] for start, stop in zip(starts, stops, strict=True))
+
+
+def _told(fences: Iterable[_Fence]) -> list[str]:
     """Of each fenced result the name of its step, and the line that tells most."""
     found: list[str] = []
-    for match in FENCED.finditer(text):
-        lines = match["text"].splitlines()
+    for fence in fences:
+        lines = fence.text.splitlines()
         tells = next((line for kind in (POINT, BULLET, PLAIN) for line in lines if kind.match(line)), "")
-        name = (match["title"] or "").partition(": ")[2].partition(":")[0]
+        name = fence.title.partition(": ")[2].partition(":")[0]
         found += [f"{_one_line(name, 60)}: {line}" if name else line for line in _items(tells)[:1]]
     return found[:4]
 

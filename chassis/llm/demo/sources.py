@@ -11,7 +11,7 @@ from chassis.llm.demo.reading import Brief
 
 SEARCH = "search_knowledge"
 PASSAGE = re.compile(r"(?ms)^\[(\d+)\] ([^\n]+)\n(.+?)(?=^\[\d+\] |^=====|\Z)")
-SENTENCE = re.compile(r"(?s)^(?:#[^\n]*\n+)*\s*(.+?[.!?])(?:\s|$)")
+SENTENCE = re.compile(r"(?s)\s*+(?:#[^\n]*+\n\s*+)*+(.+?[.!?])(?:\s|$)")  # after its headings, which are read once
 MOST = 3
 LONGEST = 300  # characters of a sentence
 
