@@ -19,12 +19,12 @@ class Patience:
     first: float
     idle: float
 
-    def limit(self, pieces: int, left: float) -> tuple[float, str]:
-        """What we wait for the next piece, and what to say when it does not come."""
+    def limit(self, pieces: int, now: float, deadline: float) -> tuple[float, str]:
+        """Until when we wait for the next piece, and what to say when it does not come."""
         wanted, what = (self.first, "no first token") if pieces == 0 else (self.idle, "no further token")
-        if left <= wanted:
-            return max(left, 0), f"no complete answer within {round(self.total, 2):g} s"
-        return wanted, f"{what} within {wanted:g} s"
+        if deadline <= now + wanted:
+            return deadline, f"no complete answer within {round(self.total, 2):g} s"
+        return now + wanted, f"{what} within {wanted:g} s"
 
 
 async def patiently(pieces: AsyncGenerator[Piece], patience: Patience, who: str) -> AsyncGenerator[Piece]:
@@ -33,16 +33,16 @@ async def patiently(pieces: AsyncGenerator[Piece], patience: Patience, who: str)
     deadline, count = clock() + patience.total, 0
     async with aclosing(pieces):
         while True:
-            seconds, complaint = patience.limit(count, deadline - clock())
+            until, complaint = patience.limit(count, clock(), deadline)
             try:
-                async with asyncio.timeout(seconds) as limit:
+                async with asyncio.timeout_at(until) as limit:
                     piece = await anext(pieces)
             except StopAsyncIteration:
                 return
             except TimeoutError:
                 if not limit.expired():
                     raise
-                at_work = count > 0 and clock() >= deadline
+                at_work = count > 0 and until == deadline
                 raise ModelFailure("timeout", f"{who}: {complaint}", at_work=at_work) from None
             count += 1
             yield piece

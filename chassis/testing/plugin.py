@@ -18,6 +18,7 @@ import pytest
 from chassis.keeper import Keeper
 from chassis.roles import plain_url
 from chassis.settings import ServiceSettings
+from chassis.testing.clock import Clock
 from chassis.testing.lending import Databases
 from chassis.testing.servers import (
     Database,
@@ -42,6 +43,7 @@ SettingsOf = Callable[..., Any]
 
 PREFIX = "fluidcrew-test-"
 LOCKLESS = 3600.0  # seconds that a directory may be without a lock: those of single tests have none
+FRESH = 60.0  # seconds in which nobody looks at a directory: its worker is about to lock it
 
 # A process that is killed loses nothing by these; only a power cut would, and tests have none.
 UNSAFE_BUT_FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
@@ -52,6 +54,11 @@ def _make_home() -> Home:
     home = Home(Path(tempfile.mkdtemp(prefix=PREFIX)))
     home.prepare()
     return home
+
+
+@pytest.fixture
+async def clock() -> Clock:
+    return Clock(asyncio.get_running_loop())
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +75,8 @@ def sweep(directory: Path) -> None:
     """What test runs left that were killed: nobody holds it any more."""
     for left in directory.glob(f"{PREFIX}*"):
         with suppress(OSError):  # somebody else's, or gone meanwhile
-            was_locked = (left / "lock").exists()
-            if not is_held(left) and (was_locked or time.time() - left.stat().st_mtime > LOCKLESS):
+            age = time.time() - left.stat().st_mtime
+            if age > (FRESH if (left / "lock").exists() else LOCKLESS) and not is_held(left):
                 shutil.rmtree(left)
 
 

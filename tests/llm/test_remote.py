@@ -14,6 +14,8 @@ from pydantic import BaseModel, Field
 from chassis.llm.call import Completion, ModelChoice, ModelFailure, Prompt
 from chassis.llm.models import Models
 from chassis.llm.settings import LlmSettings
+from chassis.testing.clock import Clock
+from chassis.testing.eventually import eventually
 from chassis.testing.fake_behaviour import Behaviour
 from chassis.testing.fake_openai import FakeOpenAI
 from tests.llm.given import HELLO, OLLAMA, OPENAI
@@ -245,22 +247,31 @@ async def test_a_stream_that_ends_early_is_no_answer(models: Models, fake_openai
     assert (failure.kind, failure.retriable) == ("connection", True)
 
 
-async def test_a_slow_first_token_is_a_timeout(settings: LlmSettings, fake_openai: FakeOpenAI) -> None:
-    models = Models(settings.model_copy(update={"llm_first_token_timeout_s": 0.1}))
-    fake_openai.script(Behaviour(first_token_s=60))
-    failure = await failure_of(models, on_token=lambda _: None)
+async def test_a_slow_first_token_is_a_timeout(settings: LlmSettings, fake_openai: FakeOpenAI, clock: Clock) -> None:
+    models = Models(settings.model_copy(update={"llm_first_token_timeout_s": 30}))
+    fake_openai.script(Behaviour(held=True))
+    call = asyncio.create_task(failure_of(models, on_token=lambda _: None, timeout=60))
+    await fake_openai.until(lambda: bool(fake_openai.calls))
+    clock.leap(30)
+    failure = await call
     assert (failure.kind, failure.retriable) == ("timeout", True)
-    assert "no first token within 0.1 s" in failure.message
+    assert "no first token within 30 s" in failure.message
     await fake_openai.until(lambda: fake_openai.calls[0].outcome == "disconnected")
     await models.aclose()
 
 
-async def test_silence_between_tokens_is_a_timeout(settings: LlmSettings, fake_openai: FakeOpenAI) -> None:
-    models = Models(settings.model_copy(update={"llm_idle_timeout_s": 0.1}))
+async def test_silence_between_tokens_is_a_timeout(
+    settings: LlmSettings, fake_openai: FakeOpenAI, clock: Clock
+) -> None:
+    models = Models(settings.model_copy(update={"llm_idle_timeout_s": 30}))
     fake_openai.script(Behaviour(text="one two three", stall_after=2))
-    failure = await failure_of(models, on_token=lambda _: None)
+    heard: list[str] = []
+    call = asyncio.create_task(failure_of(models, on_token=heard.append, timeout=60))
+    await eventually(lambda: "".join(heard) == "one two ")
+    clock.leap(30)
+    failure = await call
     assert failure.kind == "timeout"
-    assert "no further token within 0.1 s" in failure.message
+    assert "no further token within 30 s" in failure.message
     assert failure.usage.estimated
     assert failure.record is not None
     assert not failure.record.cost.known
@@ -269,12 +280,19 @@ async def test_silence_between_tokens_is_a_timeout(settings: LlmSettings, fake_o
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-async def test_the_whole_call_has_a_limit(models: Models, fake_openai: FakeOpenAI, streaming: bool) -> None:
+async def test_the_whole_call_has_a_limit(
+    settings: LlmSettings, fake_openai: FakeOpenAI, streaming: bool, clock: Clock
+) -> None:
+    models = Models(settings.model_copy(update={"llm_first_token_timeout_s": 60, "llm_idle_timeout_s": 60}))
     fake_openai.script(Behaviour(text="one two three", stall_after=1))
-    failure = await failure_of(models, on_token=(lambda _: None) if streaming else None, timeout=0.2)
+    call = asyncio.create_task(failure_of(models, on_token=(lambda _: None) if streaming else None, timeout=30))
+    await fake_openai.until(lambda: bool(fake_openai.calls))
+    clock.leap(30)
+    failure = await call
     assert failure.kind == "timeout"
-    assert "no complete answer within 0.2 s" in failure.message
+    assert "no complete answer within 30 s" in failure.message
     await fake_openai.until(lambda: fake_openai.calls[0].outcome == "disconnected")
+    await models.aclose()
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
 
 from chassis.llm.models import Models
 from chassis.llm.reset_times import reset_in
+from chassis.testing.clock import Clock
 from chassis.testing.fake_behaviour import Behaviour
 from chassis.testing.fake_openai import FakeOpenAI
 from tests.llm.test_remote import failure_of
@@ -61,9 +63,12 @@ async def test_a_reset_header_is_as_good_as_a_retry_after(models: Models, fake_o
 
 
 async def test_a_model_that_was_at_work_when_the_time_was_over_is_told_apart(
-    models: Models, fake_openai: FakeOpenAI
+    models: Models, fake_openai: FakeOpenAI, clock: Clock
 ) -> None:
-    fake_openai.script(Behaviour(text="one two three", stall_after=1), Behaviour(first_token_s=60))
-    slow = await failure_of(models, timeout=0.3, on_token=lambda _: None)
-    silent = await failure_of(models, timeout=0.3, on_token=lambda _: None)
+    fake_openai.script(Behaviour(text="one two three", stall_after=1), Behaviour(held=True))
+    slow = await failure_of(models, timeout=30, on_token=lambda _: clock.leap(30))
+    call = asyncio.create_task(failure_of(models, timeout=30, on_token=lambda _: None))
+    await fake_openai.until(lambda: len(fake_openai.calls) == 2)
+    clock.leap(30)
+    silent = await call
     assert (slow.kind, slow.at_work, silent.kind, silent.at_work) == ("timeout", True, "timeout", False)
