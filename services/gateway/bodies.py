@@ -15,7 +15,7 @@ from services.gateway.domain.roles import READING
 from services.gateway.problems import Malformed
 
 MAX_DEPTH = 32
-SLOWEST = 4096  # bytes per second of a body, beyond twice the patience that each pause may have
+SLOWEST = 4096  # bytes per second of a body, after its first piece and beyond twice the patience for a pause
 #: a string (also one that never ends: searching on inside it would be quadratic), or a bracket
 TOKENS = re.compile(rb'"(?:\\.|[^"\\])*(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 #: these take files, which are read as they come (`uploads.py`); JSON goes the way of all JSON
@@ -82,20 +82,24 @@ class Arriving:
         """Raises Rejection(request_timeout)."""
         if self._is_whole:
             return await self._receive()
-        now = asyncio.get_running_loop().time()
-        self._began = self._began or now
-        slowest = self._began + 2 * self._idle + self._size / SLOWEST  # twice: a first pause is told from a trickle
         try:
-            async with asyncio.timeout_at(min(now + self._idle, slowest)):
+            async with asyncio.timeout(self._idle):
                 message = await self._receive()
         except TimeoutError:
-            raise self._too_slow(paused=slowest > now + self._idle) from None
+            raise self._too_slow(f"nothing came for {self._idle:g} s") from None
         self._size += len(message.get("body", b""))
         self._is_whole = not message.get("more_body", False)
+        if self._trickles() and not self._is_whole:
+            raise self._too_slow(f"it comes slower than {SLOWEST:,} bytes a second")
         return message
 
-    def _too_slow(self, *, paused: bool) -> Rejection:
-        what = f"nothing came for {self._idle:g} s" if paused else f"it comes slower than {SLOWEST:,} bytes a second"
+    def _trickles(self) -> bool:
+        """Asked of each piece as it comes: who has paused is told of the pause, however slow this machine is itself."""
+        now = asyncio.get_running_loop().time()
+        self._began = self._began or now
+        return now > self._began + 2 * self._idle + self._size / SLOWEST
+
+    def _too_slow(self, what: str) -> Rejection:
         text = f"the body was given up after {self._size:,} bytes, for {what}; send it again, without pauses"
         return Rejection(Code.REQUEST_TIMEOUT, text)
 

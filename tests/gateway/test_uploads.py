@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
 
+from chassis.testing.clock import Clock
 from contracts.errors import Code, Rejection, RetryLater
 from services.gateway.bodies import Arriving
 from services.gateway.multipart import base_name
@@ -121,38 +122,51 @@ async def test_a_connection_that_ends_too_early_leaves_room_for_the_next() -> No
     assert uploads.under_way == 0
 
 
-@pytest.mark.parametrize(
-    ("piece", "every", "said"), [(b"x" * 9_000, 5.0, "nothing came for 0.2 s"), (b"x", 0.005, "slower")]
-)
-async def test_a_body_that_pauses_or_trickles_is_given_up(piece: bytes, every: float, said: str) -> None:
-    async def receive() -> Message:
-        await asyncio.sleep(every if pieces else 0)
-        pieces.append(piece)
-        return {"type": "http.request", "body": piece, "more_body": True}
-
-    pieces: list[bytes] = []
-    request = arriving([], "application/zip")
-    request._receive = Arriving(receive, 0.2)
-    uploads = Uploads(None, 1)  # type: ignore[arg-type]
-    with pytest.raises(Rejection, match=said) as refusal:
+async def given_up(body: Arriving) -> str:
+    """What its sender is told."""
+    request, uploads = arriving([], "application/zip"), Uploads(None, 1)  # type: ignore[arg-type]
+    request._receive = body
+    with pytest.raises(Rejection) as refusal:
         await received(request, uploads)
     assert refusal.value.failure.code is Code.REQUEST_TIMEOUT
     assert uploads.under_way == 0
+    return str(refusal.value)
 
 
-async def test_a_body_that_stops_after_a_slow_beginning_is_said_to_have_paused() -> None:
+async def test_a_body_that_pauses_is_said_to_pause_however_slow_this_machine_is_itself(clock: Clock) -> None:
     async def receive() -> Message:
         if taken:
             await asyncio.Event().wait()
         taken.append(b"x")
+        clock.leap(60.0)
         return {"type": "http.request", "body": b"x", "more_body": True}
 
     taken: list[bytes] = []
     body = Arriving(receive, 0.2)
     await body()
-    await asyncio.sleep(0.01)  # what a busy machine takes between two pieces: far more than one byte buys
-    with pytest.raises(Rejection, match=r"nothing came for 0\.2 s"):
-        await body()
+    clock.leap(60.0)
+    assert "after 1 bytes, for nothing came for 0.2 s" in await given_up(body)
+
+
+async def test_a_body_that_trickles_is_given_up_although_it_never_pauses(clock: Clock) -> None:
+    async def receive() -> Message:
+        clock.leap(1.0)
+        return {"type": "http.request", "body": b"x" * 1_000, "more_body": True}
+
+    assert "after 81,000 bytes, for it comes slower than 4,096 bytes a second" in await given_up(Arriving(receive, 30))
+
+
+async def test_a_body_that_comes_as_fast_as_is_asked_is_read_to_its_end(clock: Clock) -> None:
+    pieces = [b"x" * 4_100] * 20
+
+    async def receive() -> Message:
+        clock.leap(1.0)
+        return {"type": "http.request", "body": pieces.pop(), "more_body": bool(pieces)}
+
+    request = arriving([], "application/zip")
+    request._receive = Arriving(receive, 0.5)
+    upload, _ = await received(request)
+    assert upload.size == 82_000
 
 
 async def test_who_has_sent_all_of_it_may_listen_as_long_as_they_like() -> None:
