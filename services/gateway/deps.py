@@ -22,6 +22,7 @@ from services.gateway.domain.forms import Form, wanted_form
 from services.gateway.domain.places import bare
 from services.gateway.domain.roles import Role
 from services.gateway.presence import Presence
+from services.gateway.renderer import Renderer
 from services.gateway.settings import GatewaySettings
 from services.gateway.store import Feed
 from services.gateway.uploads import Uploads
@@ -40,6 +41,7 @@ class Parts:
     watching: Watching
     presence: Presence
     uploads: Uploads
+    renderer: Renderer
     health: Health
 
 

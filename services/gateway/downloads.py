@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -18,8 +17,9 @@ from contracts.errors import Code, Rejection
 from contracts.plan import ArtifactKind
 from contracts.refs import BlobRef
 from services.gateway.domain.pages import POLICY, page
+from services.gateway.renderer import Renderer
 
-LARGEST_READ = 128 * 1024  # bytes of a text that becomes a page; the worst of them takes a second
+LARGEST_READ = 128 * 1024  # bytes of a text that becomes a page
 BYTES = "application/octet-stream"
 #: a text that somebody else wrote must not act in our origin, whatever its type says
 INERT = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": POLICY, "Cache-Control": "private, no-cache"}
@@ -72,7 +72,7 @@ async def _all(first: bytes, rest: AsyncIterator[bytes] | None) -> AsyncIterator
                 yield data
 
 
-async def rendered(blobs: Blobs, artifact: ArtifactDetail) -> Response:
+async def rendered(blobs: Blobs, renderer: Renderer, artifact: ArtifactDetail) -> Response:
     """Raises Rejection for what is no text, or too long a one."""
     ref = _bytes_of(artifact)
     if artifact.content is None:
@@ -83,7 +83,8 @@ async def rendered(blobs: Blobs, artifact: ArtifactDetail) -> Response:
         if ref.size > LARGEST_READ:
             raise Rejection(Code.TOO_LARGE, f"{artifact.name} is too long for a page; download it", limit=LARGEST_READ)
     text = artifact.content if artifact.content is not None else (await blobs.get(ref)).decode("utf-8", "replace")
-    return HTMLResponse(await asyncio.to_thread(page, artifact.name, text, ref.content_type), headers=INERT)
+    content = await renderer.body(artifact.name, text, ref.content_type)
+    return HTMLResponse(page(artifact.name, content), headers=INERT)
 
 
 def _is_text(content_type: str) -> bool:

@@ -25,6 +25,7 @@ from contracts.errors import Code, Failure, Rejection, RetryLater
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
+MOST_ERRORS = 50  # that one answer names
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 
 STATUS: Mapping[Code, int] = {
@@ -174,8 +175,12 @@ def request_id_of(scope: Scope) -> str:
 
 
 def _clean(errors: Sequence[Any]) -> list[dict[str, Any]]:
-    """Without `input` and `ctx`: an echo of lone surrogates or objects could not be encoded."""
-    return [{"type": e["type"], "loc": list(e["loc"]), "msg": str(e["msg"])} for e in errors]
+    """Without `input` and `ctx`: an echo of lone surrogates or objects could not be encoded. A body can hold a hundred
+    thousand mistakes, which nobody reads."""
+    told = [{"type": e["type"], "loc": list(e["loc"]), "msg": str(e["msg"])} for e in errors[:MOST_ERRORS]]
+    if (more := len(errors) - len(told)) > 0:
+        told.append({"type": "more", "loc": ["body"], "msg": f"and {more:,} more; mend these first"})
+    return told
 
 
 def of_exception(request_id: str, error: Exception) -> Response | None:

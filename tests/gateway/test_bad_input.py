@@ -38,6 +38,13 @@ async def test_unreadable_bodies_are_refused_with_the_reason(client: httpx.Async
         assert says.lower() in str(response.json()["detail"]).lower(), (body[:60], response.text[:300])
 
 
+async def test_a_body_with_more_mistakes_than_anybody_reads_is_answered_in_short(client: httpx.AsyncClient) -> None:
+    response = await client.post("/tasks", json={"title": "t"} | {f"field{n}": n for n in range(50_000)})
+    *named, rest = response.json()["detail"]
+    assert (response.status_code, len(named), named[0]["loc"]) == (422, 50, ["body", "field0"])
+    assert rest["msg"] == "and 49,950 more; mend these first"
+
+
 async def test_wrong_values_are_named_one_by_one(client: httpx.AsyncClient) -> None:
     for body, loc in (
         ({}, ["body", "title"]),

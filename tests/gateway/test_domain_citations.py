@@ -18,6 +18,8 @@ from services.gateway.domain.citations import numbers
         ("items[0] and `row[1]` are code\n\n```py\nx = [2]\n```\nthis is not [4]", [4]),
         ("- [x] done, [ ] open, [12345] too long", []),
         ("[1-9000] is no reason to hang", list(range(1, 52))),
+        ("[see [text][2] and [3]", [3]),
+        ("[a" * 1_000_000 + " [4]", [4]),  # as far as each bracket would be a text to its end, an hour
         ("", []),
     ],
 )

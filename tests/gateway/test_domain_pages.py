@@ -67,7 +67,7 @@ def test_nothing_that_acts_is_left_of_their_mixtures(parts: list[str]) -> None:
 
 def test_what_is_neither_markdown_nor_html_is_shown_as_it_is_written() -> None:
     assert body("<b>&", "text/plain") == "<pre>&lt;b&gt;&amp;</pre>"
-    assert "<title>&lt;/title&gt;</title>" in page("</title>", "", "text/plain")
+    assert "<title>&lt;/title&gt;</title>" in page("</title>", "")
 
 
 def test_markdown_has_its_tables_and_struck_words() -> None:

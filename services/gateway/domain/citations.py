@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 CITED = re.compile(r"\[([1-9]\d{0,3}(?:\s*(?:[,;]|-|\u2013)\s*[1-9]\d{0,3})*)\](?!\()")
-#: code, and links that name their address by a number
-OTHER = re.compile(r"(?ms)^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1|\Z)|`[^`\n]+`|\[[^\]\d][^\]]*\]\[\d+\]")
+#: code, and links that name their address by a number; from each bracket only as far as the next one
+OTHER = re.compile(r"(?ms)^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1|\Z)|`[^`\n]+`|\[[^\[\]\d][^\[\]]*\]\[\d+\]")
 RANGE = re.compile(r"(\d+)\s*[-\u2013]\s*(\d+)")
 LONGEST_RANGE = 50
 

@@ -76,15 +76,16 @@ blockquote { margin-left: 0; padding-left: 1rem; border-left: .2rem solid rgba(1
 """
 
 
-def page(title: str, text: str, content_type: str) -> str:
-    """Markdown and HTML as they are meant, as far as that is harmless; any other text as it is written."""
+def page(title: str, content: str) -> str:
+    """Of what `body` has made."""
     return (
         '<!doctype html>\n<html><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n{body(text, content_type)}\n</body></html>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n{content}\n</body></html>\n"
     )
 
 
 def body(text: str, content_type: str) -> str:
+    """Markdown and HTML as they are meant, as far as that is harmless; any other text as it is written."""
     if content_type == MARKDOWN:
         return _harmless(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text))
     return _harmless(text) if content_type == HTML else f"<pre>{escape(text)}</pre>"

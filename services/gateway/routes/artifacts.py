@@ -182,7 +182,7 @@ async def get_artifact(
     """With its text, when it is one of at most 64 KiB."""
     found = await desk.ask(GetArtifact(artifact_id=artifact_id))
     if render is not None:
-        return await rendered(parts.blobs, found)
+        return await rendered(parts.blobs, parts.renderer, found)
     return artifact_out(found, content=found.content)
 
 
