@@ -21,6 +21,7 @@ from services.gateway.auth import Authenticate, Keyless, OwnNames
 from services.gateway.bodies import Bodies
 from services.gateway.deps import Parts
 from services.gateway.presence import Presence
+from services.gateway.renderer import Renderer
 from services.gateway.request_ids import RequestIds
 from services.gateway.retention.rules import register as register_retention
 from services.gateway.routes import docs, health
@@ -122,7 +123,8 @@ def assemble(chassis: Chassis) -> Parts:
     )
     presence = Presence(chassis.bus)
     uploads = Uploads(chassis.blobs, settings.uploads)
-    return Parts(settings, release(), chassis.bus, chassis.blobs, feed, watching, presence, uploads, chassis.health)
+    bus, blobs, health = chassis.bus, chassis.blobs, chassis.health
+    return Parts(settings, release(), bus, blobs, feed, watching, presence, uploads, Renderer(), health)
 
 
 async def _connection(settings: GatewaySettings) -> Connection:
@@ -149,7 +151,8 @@ def create_app(settings: GatewaySettings) -> Api:
         middleware=_middleware(settings),
         responses=EVERYWHERE,
         redirect_slashes=False,
-        docs_url=None,  # ours needs no network: `routes/docs.py`
+        openapi_url=None,  # ours are in `routes/docs.py`: the page needs no network, the document no event loop
+        docs_url=None,
         redoc_url=None,
     )
     app.settings = settings

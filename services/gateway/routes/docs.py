@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 
 router = APIRouter(include_in_schema=False)
 #: the package is taken for the Swagger UI that it carries; its own patching of FastAPI is not used
@@ -19,6 +19,12 @@ OPEN_PATHS = frozenset({"/", "/openapi.json", "/docs", *(f"/docs/{name}" for nam
 @router.get("/")
 async def root() -> RedirectResponse:
     return RedirectResponse("/docs")
+
+
+@router.api_route("/openapi.json", methods=["GET", "HEAD"])
+def openapi(request: Request) -> JSONResponse:
+    """In a thread: making it takes a second and a half, in which everything else would stand still."""
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs")
