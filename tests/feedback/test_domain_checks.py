@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from contracts.artifacts import Delivered
 from contracts.executor import RunNode
+from services.feedback.adapters.validator import TOO_MUCH, Validator
+from services.feedback.domain import formats
 from services.feedback.domain.checks import Checked, check
+from services.feedback.domain.formats import Judgement
 from services.feedback.domain.opinion import Assessment, assess
 
 SCHEMA = {
@@ -120,6 +123,30 @@ def test_what_cannot_be_checked_is_not_claimed(schema: Any) -> None:
 def test_a_pattern_that_would_take_years_is_done_at_once() -> None:
     evil = node(output_schema={"pattern": "^(?=a)((a|a)*)*$"})
     assert check(json.dumps("a" * 5_000 + "!"), evil)
+
+
+DOUBLING = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n - 1}"}] * 2} for n in range(1, 60)}
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"$defs": {"a0": {"type": "integer"}, **DOUBLING}, "$ref": "#/$defs/a59"}, Judgement(uncheckable=TOO_MUCH)),
+        ({"$defs": {"n": {"type": "integer"}}, "$ref": "#/$defs/n"}, Judgement("json", None, True)),
+        ({"$ref": "#/nowhere"}, formats.judgement("1", {"output_schema": {"$ref": "#/nowhere"}})),
+    ],
+    ids=["years", "an integer", "dangling"],
+)
+async def test_a_schema_that_may_take_years_is_tried_in_a_process_apart(
+    schema: dict[str, Any], said: Judgement
+) -> None:
+    assert await Validator().judgement("1", {"output_schema": schema}) == said
+
+
+async def test_a_plain_schema_is_looked_at_in_place() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    assert await Validator().judgement('{"a": 1}', {"output_schema": schema}) is None
+    assert formats.is_costly("1" * 1_000_000, {"output_schema": schema}), "each part of it at each of the text"
 
 
 def test_deliverables_are_named_as_unchecked_when_nobody_can_say_what_there_is() -> None:

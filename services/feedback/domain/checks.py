@@ -79,9 +79,10 @@ def check(
     *,
     whole: bool = True,
     delivered: Delivered | None = None,
+    format: formats.Judgement | None = None,
 ) -> Checked:
     """`whole` is false when `output` is only the beginning: then nothing is said about what needs all of it; `delivered`
-    is None when nobody can say what else the attempt has delivered."""
+    is None when nobody can say what else the attempt has delivered, `format` when it is to be looked at here."""
     text = output or ""
     if _is_empty(text, node.params):
         return Checked((Finding(EMPTY, 0, False, "the answer is empty", hard=True),))
@@ -89,10 +90,10 @@ def check(
     open_questions = []
     if whole:
         found += [*_length(text, node.params), *_acceptance(text, node.acceptance)]
-        try:
-            found += _format(text, formats.declared(node.params))
-        except formats.Uncheckable as reason:
-            open_questions.append(f"format: {reason}")
+        format = format or formats.judgement(text, node.params)
+        found += _format(format)
+        if format.uncheckable is not None:
+            open_questions.append(f"format: {format.uncheckable}")
     else:
         open_questions.append("format, length and criteria: not all of the result could be read")
     owes = deliverables.owed(node)
@@ -119,14 +120,14 @@ def _refusal(text: str) -> Finding:
     return Finding(REFUSED, 100, True, "the answer does not decline the work")
 
 
-def _format(text: str, declared: formats.Format | None) -> Iterator[Finding]:
-    if declared is None:
+def _format(found: formats.Judgement) -> Iterator[Finding]:
+    if found.name is None:
         return
-    if found := formats.problem(text, declared):
-        yield Finding("format", 10, False, f"the result {found}", hard=True)
+    if found.problem:
+        yield Finding("format", 10, False, f"the result {found.problem}", hard=True)
     else:
-        fits = " and fits its schema" if declared.fits is not None else ""
-        yield Finding("format", 100, True, f"the result is valid {declared.name}{fits}")
+        fits = " and fits its schema" if found.has_schema else ""
+        yield Finding("format", 100, True, f"the result is valid {found.name}{fits}")
 
 
 def _deliverables(items: Sequence[Deliverable], key: str, delivered: Delivered) -> Iterator[Finding]:

@@ -17,6 +17,17 @@ import jsonschema_rs
 
 FENCE = re.compile(r"\A\s*```[\w-]*[ \t]*\n(.*)\n[ \t]*```\s*\Z", re.DOTALL)
 MOST_SAID = 300  # characters of what is wrong
+#: by these a schema of a few lines can take years: references that double at each step, searches in strange texts
+COSTLY = (
+    "$ref",
+    "$dynamicRef",
+    "$recursiveRef",
+    "pattern",
+    "patternProperties",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+)
+MOST_STEPS = 10_000_000  # each character of the schema at each of the text: a few hundredths of a second
 
 
 class Uncheckable(Exception):
@@ -29,6 +40,34 @@ class Format:
 
     name: str
     fits: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`name` is None when no format is declared that code could check, `problem` when the result keeps to it;
+    `uncheckable` says why nothing can be held against what is declared."""
+
+    name: str | None = None
+    problem: str | None = None
+    has_schema: bool = False
+    uncheckable: str | None = None
+
+
+def judgement(text: str, params: Mapping[str, Any]) -> Judgement:
+    try:
+        format = declared(params)
+    except Uncheckable as reason:
+        return Judgement(uncheckable=str(reason))
+    return Judgement() if format is None else Judgement(format.name, problem(text, format), format.fits is not None)
+
+
+def is_costly(text: str, params: Mapping[str, Any]) -> bool:
+    """Whether a strange schema may take longer than others can wait."""
+    schema = params.get("output_schema")
+    if not isinstance(schema, Mapping):
+        return False
+    written = json.dumps(schema)
+    return len(written) * len(text) > MOST_STEPS or any(f'"{word}"' in written for word in COSTLY)
 
 
 def declared(params: Mapping[str, Any]) -> Format | None:
@@ -90,11 +129,13 @@ def _no_constant(name: str) -> Any:
 def _unfit(value: Any, fits: Any) -> str | None:
     if fits is None:
         return None
-    error = next(iter(fits.iter_errors(value)), None)
-    if error is None:
-        return None
-    place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-    return f"does not fit its schema at ${place}: {error.message}".replace("\x00", "\ufffd")  # no text column takes NUL
+    try:
+        fits.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
+        said = f"does not fit its schema at ${place}: {error.message}"
+        return said.replace("\x00", "\ufffd")  # no text column takes NUL
+    return None
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:

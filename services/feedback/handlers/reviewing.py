@@ -29,6 +29,7 @@ from contracts.streams import FEEDBACK_RESULTS
 from contracts.verdict import Source
 from services.feedback.adapters.delivered import delivered
 from services.feedback.adapters.reviewer import Heard, Reviewer, Text, surprise
+from services.feedback.adapters.validator import Validator
 from services.feedback.domain.checks import Checked, check
 from services.feedback.domain.opinion import Assessment, assess
 from services.feedback.domain.verdicts import Terms
@@ -88,6 +89,7 @@ class Reviewing:
         self._reviewer = reviewer
         self._server = server
         self._timeout = timeout
+        self._validator = Validator()
 
     async def on_reviewing(self, fact: NodeReviewing, envelope: Envelope) -> None:
         """One review for each attempt: a fact that is told anew joins the job, or finds the review done."""
@@ -116,7 +118,7 @@ class Reviewing:
         if case is None or is_done:
             return await self._lapse(job, order, so_far)
         text, there = await asyncio.gather(self._text(case), delivered(self._bus, job.company, case, job.context))
-        checked = await _checked(text, case, order.warnings, there)
+        checked = await self._checked(text, case, order.warnings, there)
         heard = heard_before(so_far) or await self._heard(job, case, text, checked, began)
         if heard.usage is not None:
             await self._book(job, case.node_id, case.attempt, heard, so_far)
@@ -152,6 +154,13 @@ class Reviewing:
         except Rejection as gone:
             log.warning("review.result_is_gone", node_id=str(case.node_id), key=ref.key, reason=str(gone))
             return beginning
+
+    async def _checked(self, text: Text, case: ReviewCase, warnings: list[str], there: Delivered | None) -> Checked:
+        """Many pages are read in a thread, and strange schemas in a process: others must not wait for them."""
+        whole = text.left_out == 0
+        format = await self._validator.judgement(text.output, case.spec.params) if whole else None
+        looking = partial(check, text.output, case.spec, warnings, whole=whole, delivered=there, format=format)
+        return looking() if len(text.output) <= A_FEW_PAGES else await asyncio.to_thread(looking)
 
     async def _heard(self, job: Job, case: ReviewCase, text: Text, checked: Checked, began: float) -> Heard:
         """An answer is written down before anything follows from it: nobody is called again when this worker dies."""
@@ -227,12 +236,6 @@ class Reviewing:
             return await self._bus.ask(request, job.context)
         except RetryLater as away:
             raise again(job.attempt, away) from None
-
-
-async def _checked(text: Text, case: ReviewCase, warnings: list[str], there: Delivered | None) -> Checked:
-    """Many pages are read in a thread: others must not wait for them."""
-    looking = partial(check, text.output, case.spec, warnings, whole=text.left_out == 0, delivered=there)
-    return looking() if len(text.output) <= A_FEW_PAGES else await asyncio.to_thread(looking)
 
 
 def again(attempt: int, away: RetryLater) -> RetryLater:

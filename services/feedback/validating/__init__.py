@@ -1,0 +1,1 @@
+"""Results are held against declared formats, in a process apart."""
