@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
+from contracts.executor import Usage
 from contracts.message import Event, Request
 from contracts.page import Page, PageRequest
 from contracts.plan import Name
 from contracts.refs import DEFAULT_PROJECT, Slug, Value
 from contracts.scope import Scope, ScopeId
+from contracts.tool import ToolContext
 
 Limit = Annotated[Decimal, Field(ge=0, le=1_000_000_000, max_digits=15, decimal_places=6)]
 Amount = Annotated[Decimal, Field(ge=0, le=1_000_000_000)]
@@ -101,8 +103,23 @@ class RemoveBudget(Request[BudgetGone], owner="executor", entity="budget", verb=
     by: Name | None = None
 
 
+class Took(Value):
+    """What a call took, with its sidecar: for the books of the attempt that it was made for."""
+
+    usage: Usage
+    sidecar: dict[str, Any]
+
+
+class Purchase(Value):
+    """A call that another service makes for an attempt at a node, in whose costs it counts. `at_most` is what is written
+    down of it when nobody ever says what it took."""
+
+    context: ToolContext
+    at_most: Took
+
+
 class Reserved(Value):
-    """`reservation` is None when no budget is in force: then there is nothing to settle either."""
+    """`reservation` is None when there is nothing to settle: no budget is in force, and it is no purchase."""
 
     reservation: UUID | None
 
@@ -119,6 +136,7 @@ class ReserveSpend(Request[Reserved], owner="executor", entity="spend", verb="re
     model: str = Field(max_length=300)
     note: str = Field(default="", max_length=1_000)
     for_s: float = Field(gt=0, le=86_400)
+    purchase: Purchase | None = None
 
 
 class Settled(Value):
@@ -128,10 +146,12 @@ class Settled(Value):
 
 
 class SettleSpend(Request[Settled], owner="executor", entity="spend", verb="settle"):
-    """What the call has cost; None charges the whole reservation. The first settlement counts."""
+    """What the call has cost; None charges the whole reservation. The first settlement counts. `took` is for a purchase,
+    of which nothing is written down when it cost nothing and `took` is None: it was not made."""
 
     reservation: UUID
     amount_usd: Amount | None
+    took: Took | None = None
 
 
 class BudgetFact(Event):

@@ -15,7 +15,7 @@ from chassis.job_table import Job
 from chassis.jobs import Jobs
 from chassis.llm.spending import AGAIN_SECONDS, LONGEST_PAUSE, Estimate, OverBudget, Settlements
 from chassis.unit_of_work import UnitOfWork
-from contracts.budgets import Payer, ReserveSpend, SettleSpend, Shortage
+from contracts.budgets import Payer, Purchase, ReserveSpend, SettleSpend, Shortage, Took
 from contracts.errors import Code, Rejection, RetryLater
 
 log = structlog.get_logger(__name__)
@@ -37,8 +37,8 @@ class RemotePurses:
         self._settlements = Settlements()
         jobs.register(KIND, self._work, max_attempts=ATTEMPTS)
 
-    def of(self, company: str, payer: Payer, context: Context) -> RemotePurse:
-        return RemotePurse(self._bus, self.settle, company, payer, context)
+    def of(self, company: str, payer: Payer, context: Context, purchase: Purchase | None = None) -> RemotePurse:
+        return RemotePurse(self._bus, self.settle, company, payer, context, purchase)
 
     def settle(self, request: SettleSpend, context: Context) -> asyncio.Task[None]:
         return self._settlements.begin(lambda: self._settle(request, context))
@@ -68,12 +68,16 @@ class RemotePurses:
 class RemotePurse:
     """Raises RetryLater while the executor is away: a ceiling that cannot be asked about lets nothing through."""
 
-    def __init__(self, bus: Bus, settle: Settle, company: str, payer: Payer, context: Context) -> None:
+    def __init__(
+        self, bus: Bus, settle: Settle, company: str, payer: Payer, context: Context, purchase: Purchase | None
+    ) -> None:
         self._bus = bus
         self._settle = settle
         self._company = company
         self._payer = payer
         self._context = context
+        self._purchase = purchase
+        self.took: Took | None = None  # of a purchase: what its settlement says
 
     async def reserve(self, estimate: Estimate) -> UUID | None:
         request = ReserveSpend(
@@ -84,6 +88,7 @@ class RemotePurse:
             model=str(estimate.choice),
             note=estimate.cost.note[:MOST_OF_A_NOTE],
             for_s=estimate.lasts,
+            purchase=self._purchase,
         )
         try:
             return (await self._bus.ask(request, self._context)).reservation
@@ -96,5 +101,5 @@ class RemotePurse:
             raise OverBudget(Shortage.model_validate(refusal.failure.details)) from None
 
     def settle(self, reservation: UUID, amount: Decimal | None) -> asyncio.Task[None]:
-        request = SettleSpend(company=self._company, reservation=reservation, amount_usd=amount)
+        request = SettleSpend(company=self._company, reservation=reservation, amount_usd=amount, took=self.took)
         return self._settle(request, self._context)

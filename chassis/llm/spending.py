@@ -82,10 +82,12 @@ def _bytes(texts: Iterable[str]) -> int:
 class Payment:
     """Of one call: `async with` it, and say what the call came to. What nobody can say is charged in full."""
 
-    def __init__(self, purse: Purse | None, estimate: Estimate, clearance: Clearance) -> None:
+    def __init__(self, purse: Purse | None, estimate: Estimate, clearance: Clearance, *, if_free: bool = False) -> None:
+        """`if_free`: what costs nothing is accounted for as well."""
         self._purse = purse
         self._estimate = estimate
         self._clearance = clearance
+        self._if_free = if_free
         self._reservation: UUID | None = None
         self._cost: Cost | None = None
 
@@ -93,7 +95,8 @@ class Payment:
         self._cost = cost
 
     async def __aenter__(self) -> Self:
-        if self._purse is not None and self._estimate.cost.amount != 0:  # what costs nothing needs no budget
+        is_wanted = self._if_free or self._estimate.cost.amount != 0  # what costs nothing needs no budget
+        if self._purse is not None and is_wanted:
             self._reservation = await self._purse.reserve(self._estimate)
         return self
 
