@@ -22,6 +22,7 @@ from contracts.executor import (
 )
 from contracts.sidecar_requests import ListSidecars, SidecarDocument
 from services.executor.domain.facts import SPENT, Spend, known
+from services.executor.domain.purchases import LAST_OF_ITS_OWN
 
 CONTROL = """wanted, control_asked_at, control_by, control_mode, control_effective_at,
     case when control_asked_at is not null and control_effective_at is null and wanted <> 'run'
@@ -153,13 +154,14 @@ class RunStore:
         return [_sidecar(row) for row in rows], await connection.fetchval(f"select count(*) {filters}", *given)
 
     async def sidecar(self, node: UUID, attempt: int | None, call: int | None) -> SidecarDocument | None:
-        """Of the latest call that fits; a reviewer's only when it is asked for by its number."""
+        """Of the latest call that fits; one that was not the attempt's own only when it is asked for by its number."""
         row = await self._pool.fetchrow(
             """select n.key, s.attempt, s.call, s.document from nodes n join sidecars s on s.node_id = n.id
                where n.id = $1 and ($2::int is null or s.attempt = $2)
-                   and (s.call = $3 or $3::int is null and s.document->'metadata'->>'role' is distinct from 'reviewer')
+                   and (s.call = $3 or $3::int is null and s.call <= $4
+                        and s.document->'metadata'->>'role' is distinct from 'reviewer')
                order by s.attempt desc, s.call desc limit 1""",
-            node, attempt, call,
+            node, attempt, call, LAST_OF_ITS_OWN,
         )  # fmt: skip
         return _sidecar(row) if row else None
 

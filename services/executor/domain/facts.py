@@ -43,6 +43,13 @@ class Spend:
         prompt, completion, requests, cost, *counts = (row[column] for column in SPENT)
         return cls(prompt, completion, requests, cost or Decimal(0), *counts)
 
+    @classmethod
+    def told(cls, usage: Usage) -> Spend:
+        """As others count it."""
+        unpriced = usage.unpriced_calls or (usage.requests if usage.cost_usd is None else 0)
+        tokens, cost = (usage.prompt_tokens, usage.completion_tokens), Decimal(usage.cost_usd or 0)
+        return cls(*tokens, usage.requests, cost, usage.estimated_calls, unpriced)
+
     def __add__(self, other: Spend) -> Spend:
         return Spend(
             self.prompt_tokens + other.prompt_tokens,
@@ -95,12 +102,13 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """What an attempt took."""
+    """What an attempt took, without what others may have bought for it while it used their tools."""
 
     spend: Spend = NOTHING
     duration_ms: int = 0
     model: str | None = None
     requested: str | None = None  # provider/model that the node asked for; a fallback may have done it
+    used_tools: bool = False
 
 
 NO_EFFORT = Effort()

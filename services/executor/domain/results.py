@@ -29,6 +29,7 @@ def succeed(draft: Draft, fact: Succeeded) -> None:
     draft.move(node, NodeStatus.COMPLETED, pause_reasons=NO_REASONS)
     release_successors(draft, fact.key)
     draft.tell_node(NodeCompleted, node, node.attempt, **_result(fact))
+    _count_purchases(draft, fact)
     if node.plan.gate is Gate.OBSERVE:
         _hand_in(draft, node, fact, None)
 
@@ -48,6 +49,13 @@ def _hand_in(draft: Draft, node: Node, fact: Succeeded, due: datetime | None) ->
         deadline_at=due,
         **_result(fact),
     )
+    _count_purchases(draft, fact)
+
+
+def _count_purchases(draft: Draft, fact: Succeeded) -> None:
+    """Who runs a tool may have called a model for that, and has told the books, not us."""
+    if fact.effort.used_tools:
+        draft.leave_open()
 
 
 def _result(fact: Succeeded) -> dict[str, Any]:

@@ -71,8 +71,8 @@ def finish(draft: Draft) -> None:
         unpriced_calls=usage.unpriced_calls,
         tokens=draft.spend.tokens,
     )
-    if any(plan.gate is not Gate.OFF for plan in draft.run.graph.plans.values()):
-        draft.leave_open()  # reviews are paid by the run as well, and not by its owner
+    if draft.spend.requests or any(plan.gate is not Gate.OFF for plan in draft.run.graph.plans.values()):
+        draft.leave_open()  # reviews and what tools bought are paid by the run as well, and not by its owner
 
 
 def fail(draft: Draft, reason: str) -> None:

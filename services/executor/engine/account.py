@@ -62,6 +62,7 @@ class Account:
         self._under_way: _UnderWay | None = None
         self.sidecars: list[Sidecar] = []  # in the order of the calls
         self.ticket: Ticket | None = None  # what the attempt got to call
+        self.used_tools = False
 
     def leaving(self, choice: ModelChoice, prompt: Prompt, clearance: Clearance) -> None:
         self._under_way = _UnderWay(choice, prompt, clearance, datetime.now(UTC), time.perf_counter())
@@ -95,7 +96,7 @@ class Account:
             return NO_EFFORT
         spend = sum((_spend(record) for record in self._records), start=NOTHING)
         taken, used = sum(record.latency_ms for record in self._records), self._records[-1].model_used
-        return Effort(spend, taken, used, str(self.ticket.requested) if self.ticket else None)
+        return Effort(spend, taken, used, str(self.ticket.requested) if self.ticket else None, self.used_tools)
 
 
 def _spend(record: Record) -> Spend:

@@ -122,7 +122,7 @@ class Conversation:
 
     async def _use(self, calls: tuple[ToolCall, ...], effects: count[int], talk: Talk) -> tuple[str, ...]:
         """One after the other, as the model wrote them: a later one may build on an earlier."""
-        results = []
+        talk.account.used_tools, results = True, []
         for position, call in enumerate(calls):
             if position >= MOST_USES_AT_ONCE:
                 results.append(f"error: not done: an answer may ask for {MOST_USES_AT_ONCE} uses of tools; ask again")

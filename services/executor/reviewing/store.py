@@ -11,7 +11,9 @@ from chassis.postgres import Connection, Pool
 from contracts.executor import NodeStatus
 from contracts.review import Attempt, Attempts, BookReview, GetReviewCase, Guidance, HeldNode, ListHeld, ReviewCase
 from services.executor.domain.facts import SPENT, Spend
+from services.executor.domain.purchases import LAST_OF_ITS_OWN
 from services.executor.domain.waits_for import Link, waits_for
+from services.executor.spending.booking.store import PURCHASES_OF_IT, TOOK, add_to_node
 from services.executor.store import HELD, ordering
 
 #: Of the node `n`, whether its row has the result of the attempt `a`. One that ran since, or is to, has left it to `a`.
@@ -54,24 +56,14 @@ async def case(pool: Pool, q: GetReviewCase) -> ReviewCase | None:
 
 async def book(connection: Connection, review: BookReview) -> int | None:
     """The number of the call within its attempt; None when there is no such attempt. In a transaction."""
-    usage = review.usage
-    run = await connection.fetchval(
-        """update nodes n set prompt_tokens = n.prompt_tokens + $4, completion_tokens = n.completion_tokens + $5,
-               requests = n.requests + $6, cost_usd = coalesce(n.cost_usd, 0) + coalesce($7::text::numeric, 0),
-               estimated_calls = n.estimated_calls + $8, unpriced_calls = n.unpriced_calls + $9
-           where id = $1 and company_id = $2 and ($3 = 0 or exists (select from attempts where node_id = $1 and number = $3))
-           returning run_id""",
-        review.node_id, review.company, review.attempt,
-        usage.prompt_tokens, usage.completion_tokens, usage.requests, usage.cost_usd, usage.estimated_calls,
-        usage.unpriced_calls or (usage.requests if usage.cost_usd is None else 0),
-    )  # fmt: skip
+    run = await add_to_node(connection, review.company, review.node_id, review.attempt, review.usage)
     if run is None:
         return None
     call: int = await connection.fetchval(
         """insert into sidecars (run_id, node_id, attempt, call, document)
-           select $1, $2, $3, coalesce(max(call), 0) + 1, $4 from sidecars where node_id = $2 and attempt = $3
-           returning call""",
-        run, review.node_id, review.attempt, review.sidecar,
+           select $1, $2, $3, coalesce(max(call), 0) + 1, $4 from sidecars
+           where node_id = $2 and attempt = $3 and call < $5 returning call""",
+        run, review.node_id, review.attempt, review.sidecar, LAST_OF_ITS_OWN,
     )  # fmt: skip
     return call
 
@@ -84,14 +76,14 @@ async def attempts(pool: Pool, company: str, node_id: UUID) -> Attempts | None:
     if node is None:
         return None
     rows = await pool.fetch(
-        f"""select a.number, a.status, a.model, a.requested, a.prompt_tokens, a.completion_tokens, a.requests, a.cost_usd,
-                  a.estimated_calls, a.unpriced_calls, a.duration_ms, a.error, a.started_at, a.ended_at,
+        f"""select a.number, a.status, a.model, a.requested, {TOOK}, a.duration_ms, a.error, a.started_at, a.ended_at,
                   (select guidance from guidances where node_id = a.node_id and attempt <= a.number
                    order by attempt desc limit 1) as guidance,
                   case when {IS_THE_NODES} then n.output else a.output end as output,
                   case when {IS_THE_NODES} then n.output_size else a.output_size end as output_size,
                   case when {IS_THE_NODES} then n.checksum else a.checksum end as checksum
-           from attempts a join nodes n on n.id = a.node_id where a.node_id = $1 order by a.number""",
+           from attempts a join nodes n on n.id = a.node_id {PURCHASES_OF_IT}
+           where a.node_id = $1 order by a.number""",
         node_id,
     )
     return Attempts(

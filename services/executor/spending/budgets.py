@@ -73,15 +73,18 @@ class Budgets:
         accounts = request.payer.accounts(request.company)
         try:
             async with self._uow.order(request, context) as tx:
-                is_open = await reserve(tx.conn, request.command_id, request.company, accounts, call)
+                about = (request.command_id, request.company, accounts, call)
+                is_open = await reserve(tx.conn, *about, purchase=request.purchase)
                 return tx.answer(Reserved(reservation=request.command_id if is_open else None))
         except Short as short:
-            await self._till.tell(request.company, short, context)
+            place = request.purchase.context if request.purchase else None
+            await self._till.tell(request.company, short, context, place)
             details = short.shortage.model_dump(mode="json")
             raise Rejection(Code.OVER_BUDGET, str(short), **details) from None
 
     async def settle(self, request: SettleSpend, _: Context) -> Settled:
-        return Settled(was_open=await self._till.settle(request.reservation, request.amount_usd))
+        was_open = await self._till.settle(request.reservation, request.amount_usd, request.took)
+        return Settled(was_open=was_open)
 
     async def _changed(self) -> None:
         self._on_change()

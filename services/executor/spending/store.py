@@ -10,11 +10,13 @@ from uuid import UUID
 import asyncpg
 
 from chassis.postgres import Connection, Pool, affected
-from contracts.budgets import Budget, ListBudgets
+from contracts.budgets import Budget, ListBudgets, Purchase, Took
 from contracts.scope import Scope
 from services.executor.domain.budget import Account
 from services.executor.domain.facts import money
+from services.executor.domain.purchases import to_book
 from services.executor.engine.reviews.store import STILL_TOLD
+from services.executor.spending.booking.store import add_purchase
 from services.executor.spending.waits.store import STILL_WAITS
 from services.executor.store import ordering
 
@@ -22,7 +24,9 @@ BUDGET = (
     "id, company_id, scope, scope_id, limit_usd, spent_usd, reserved_usd, exhausted_at, set_by, created_at, updated_at"
 )
 #: one that was settled before it was made stays, so that it never is
-CLOSE = "delete from reservations where id = $1 and settled_at is null returning budgets, amount_usd"
+CLOSE = (
+    "delete from reservations where id = $1 and settled_at is null returning company_id, budgets, amount_usd, purchase"
+)
 WAITING = f"""(select count(*) from budget_waits w where (w.company_id, w.scope, w.scope_id)
     = (budgets.company_id, budgets.scope, budgets.scope_id) and {STILL_WAITS})::int as waiting"""
 
@@ -85,20 +89,25 @@ async def note_reservation(
     worker: UUID | None = None,
     node: UUID | None = None,
     attempt: int | None = None,
+    *,
+    purchase: Purchase | None = None,
 ) -> bool:
     """False when it has been settled already: nobody makes this call any more. `accounts` of who calls for no node."""
     payer = None if accounts is None else [f"{scope}/{id}" for scope, id in accounts]
     tag = await connection.execute(
         """insert into reservations
-               (id, company_id, budgets, amount_usd, accounts, worker_id, node_id, attempt, expires_at)
-           values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + make_interval(secs => $9))
+               (id, company_id, budgets, amount_usd, accounts, worker_id, node_id, attempt, expires_at, purchase)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + make_interval(secs => $9), $10)
            on conflict (id) do nothing""",
         id, company, budgets, amount, payer, worker, node, attempt, lasts,
+        purchase.model_dump(mode="json") if purchase else None,
     )  # fmt: skip
     return affected(tag) == 1
 
 
-async def settle(connection: Connection, reservation: UUID, amount: Decimal | None) -> bool | None:
+async def settle(
+    connection: Connection, reservation: UUID, amount: Decimal | None, took: Took | None = None
+) -> bool | None:
     """Whether somebody may wait for the room that this makes; None when there was nothing to settle, and then there never
     will be. In a transaction."""
     row = await connection.fetchrow(CLOSE, reservation)
@@ -115,6 +124,10 @@ async def settle(connection: Connection, reservation: UUID, amount: Decimal | No
             id, row["amount_usd"], amount,
         )  # fmt: skip
         awaited = awaited or bool(found)
+    if row["purchase"] is not None:
+        purchase = Purchase.model_validate(row["purchase"])
+        if (booked := to_book(purchase, amount, took)) is not None:
+            await add_purchase(connection, row["company_id"], purchase, booked)
     return awaited
 
 

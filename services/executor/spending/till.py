@@ -11,8 +11,9 @@ from uuid import UUID
 from chassis.context import Context
 from chassis.postgres import Connection
 from chassis.unit_of_work import UnitOfWork
-from contracts.budgets import BudgetExhausted, Shortage
+from contracts.budgets import BudgetExhausted, Purchase, Shortage, Took
 from contracts.errors import Code, FluidcrewError, Rejection
+from contracts.tool import ToolContext
 from services.executor.domain.budget import Account
 from services.executor.domain.facts import money
 from services.executor.spending import store
@@ -65,7 +66,9 @@ class Till:
             await self.tell(company, short, context, caller)
             raise
 
-    async def tell(self, company: str, short: Short, context: Context, caller: Caller | None = None) -> None:
+    async def tell(
+        self, company: str, short: Short, context: Context, caller: Caller | ToolContext | None = None
+    ) -> None:
         """People hear of it once for each limit, not once for each call."""
         async with self._uow.begin(context) as tx:
             if (budget := await store.note_exhaustion(tx.conn, company, short.account, short.need)) is not None:
@@ -81,10 +84,10 @@ class Till:
                     )
                 )
 
-    async def settle(self, reservation: UUID, amount: Decimal | None) -> bool:
-        """Once; None charges all that was reserved. False when it was settled before."""
+    async def settle(self, reservation: UUID, amount: Decimal | None, took: Took | None = None) -> bool:
+        """Once; None charges all that was reserved. `took` is for a purchase. False when it was settled before."""
         async with self._uow.begin() as tx:
-            awaited = await store.settle(tx.conn, reservation, amount)
+            awaited = await store.settle(tx.conn, reservation, amount, took)
         if awaited:
             self.on_room()
         return awaited is not None
@@ -97,19 +100,23 @@ async def reserve(
     accounts: Sequence[Account],
     call: Call,
     caller: Caller | None = None,
+    purchase: Purchase | None = None,
 ) -> bool:
     """In the caller's transaction, which must be rolled back on Short, and on the Rejection of what was settled before."""
     taken: list[UUID] = []
-    for account in accounts:
+    for account in accounts if call.amount != 0 else ():  # what costs nothing needs no budget
         found = None if call.amount is None else await store.take(connection, company, account, call.amount)
         if found is not None:
             taken.append(found)
         elif (budget := await store.budget(connection, company, account)) is not None:
             raise Short(account, call.amount, _shortage(budget, call))
-    if not taken or call.amount is None:
+    if not taken and purchase is None:
         return False
-    about = (None, caller.worker, caller.node_id, caller.attempt) if caller else (accounts,)
-    if not await store.note_reservation(connection, id, company, taken, call.amount, call.lasts, *about):
+    most, about = (
+        call.amount or Decimal(0),
+        (None, caller.worker, caller.node_id, caller.attempt) if caller else (accounts,),
+    )
+    if not await store.note_reservation(connection, id, company, taken, most, call.lasts, *about, purchase=purchase):
         raise Rejection(Code.ILLEGAL_STATE, "this reservation was settled before it could be made; make another one")
     return True
 

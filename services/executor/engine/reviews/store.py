@@ -11,21 +11,19 @@ import asyncpg
 from chassis.postgres import Connection, Pool
 from contracts.verdict import Verdict
 from services.executor.domain.draft import Draft
-from services.executor.domain.facts import Spend
+from services.executor.domain.facts import SPENT, Spend
 from services.executor.domain.graph import Plan
 from services.executor.domain.results import PREVIEW_CHARACTERS
 from services.executor.domain.run import Closed, Guided, Overridden
+from services.executor.spending.booking.store import PURCHASES_OF_IT, TOOK
 
 
 async def results(connection: Connection, nodes: Collection[UUID]) -> Mapping[UUID, asyncpg.Record]:
     """What is told of the results that these nodes have."""
     rows = await connection.fetch(
-        """select n.id, n.checksum, left(n.output, $2) as output_preview, n.model, n.duration_ms, a.requested,
-                  coalesce(a.warnings, '{}') as warnings, coalesce(a.prompt_tokens, 0) as prompt_tokens,
-                  coalesce(a.completion_tokens, 0) as completion_tokens, coalesce(a.requests, 0) as requests,
-                  coalesce(a.cost_usd, 0) as cost_usd, coalesce(a.estimated_calls, 0) as estimated_calls,
-                  coalesce(a.unpriced_calls, 0) as unpriced_calls
-           from nodes n left join attempts a on a.node_id = n.id and a.number = n.attempt
+        f"""select n.id, n.checksum, left(n.output, $2) as output_preview, n.model, n.duration_ms, a.requested,
+                  coalesce(a.warnings, '{{}}') as warnings, {TOOK}
+           from nodes n left join attempts a on a.node_id = n.id and a.number = n.attempt {PURCHASES_OF_IT}
            where n.id = any($1)""",
         list(nodes), PREVIEW_CHARACTERS,
     )  # fmt: skip
@@ -42,6 +40,14 @@ async def spent(connection: Connection, runs: Collection[UUID]) -> Mapping[UUID,
         list(runs),
     )
     return {row["run_id"]: Spend.of(row) for row in rows}
+
+
+async def bought(connection: Connection, nodes: Collection[UUID]) -> Mapping[tuple[UUID, int], Spend]:
+    """What others have called models for, by attempt."""
+    rows = await connection.fetch(
+        f"select node_id, attempt, {', '.join(SPENT)} from purchases where node_id = any($1)", list(nodes)
+    )
+    return {(row["node_id"], row["attempt"]): Spend.of(row) for row in rows}
 
 
 async def delivered(pool: Pool, node: UUID, attempt: int) -> asyncpg.Record | None:
