@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from chassis import garbage
@@ -22,7 +23,10 @@ pytest_plugins = ["chassis.testing.plugin"]
 
 
 def pytest_configure() -> None:
-    """Ctrl-C works in what tests start, even where we are a background job that a shell started without it."""
+    """Ctrl-C works in what tests start, even where we are a background job that a shell started without it. A traceback is
+    plain: to draw one with rich takes the event loop longer than most of what goes on there."""
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # Once, before the workers are started: somebody may commit while they collect, and they must agree.

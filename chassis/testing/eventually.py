@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 async def eventually(
-    condition: Callable[[], T | Awaitable[T]], timeout: float = 15.0, interval: float = 0.02, what: str = ""
+    condition: Callable[[], T | Awaitable[T]], timeout: float = 60.0, interval: float = 0.02, what: str = ""
 ) -> T:
     """The first truthy result of `condition`, which may be async and may fail meanwhile; else AssertionError."""
     deadline = asyncio.get_running_loop().time() + timeout

@@ -60,8 +60,8 @@ class FakeOpenAI:
         self._released.set()
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Waits for the ledger to say so, 10 s at most."""
-        async with asyncio.timeout(10), self._changed:
+        """Waits for the ledger to say so, 60 s at most."""
+        async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(holds)
 
     async def __aenter__(self) -> Self:

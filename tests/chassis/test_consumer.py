@@ -94,7 +94,7 @@ async def test_whatever_breaks_between_handler_and_ack_the_loop_goes_on(
     async with start("planner", handled_by(handle)), start("executor", nothing) as emitter:
         run = uuid4()
         await tell(emitter, run)
-        await eventually(lambda: seen == [run], timeout=30)
+        await eventually(lambda: seen == [run])
         assert not exits
 
 
@@ -160,7 +160,7 @@ async def test_a_message_that_shall_come_later_does(start: Start, keeper: Keeper
 
     async with start("planner", handled_by(busy)) as consumer, start("executor", nothing) as emitter:
         await tell(emitter)
-        await eventually(lambda: len(tries) == 8, timeout=30, what="being busy is no failed attempt")
+        await eventually(lambda: len(tries) == 8, what="being busy is no failed attempt")
         await eventually(lambda: settled(keeper))
         assert (await consumer.dead_letters.list(10, 0)).total == 0
 
@@ -195,7 +195,7 @@ async def test_a_durable_deleted_under_its_consumer_is_used_again_when_it_is_bac
         await js.delete_consumer("EVENTS", streams.PLANNER_RUNS.durable)
         await tell(emitter, second)
         await keeper.apply()
-        await eventually(lambda: second in seen, timeout=30)
+        await eventually(lambda: second in seen)
 
 
 async def test_messages_in_hand_when_the_process_must_stop_come_again_at_once(start: Start, keeper: Keeper) -> None:
@@ -233,7 +233,7 @@ async def test_more_messages_than_slots_are_all_handled_and_never_more_than_the_
 
     async with start("planner", handled_by(handle)), start("executor", nothing) as emitter:
         await tell(emitter, *(uuid4() for _ in range(200)))
-        await eventually(lambda: seen == 200, timeout=30)
+        await eventually(lambda: seen == 200)
         await eventually(lambda: settled(keeper))
     assert 1 < most <= 16
 
@@ -250,7 +250,7 @@ async def test_a_failed_message_without_a_usable_msg_id_is_still_counted(
         told = fact()
         headers = Envelope.of(told, id=uuid4(), source="executor").headers() | {"Nats-Msg-Id": f"{uuid4()}-again"}
         await emitter.bus.nc.jetstream().publish(told.subject, told.model_dump_json().encode(), headers=headers)
-        [letter] = await eventually(lambda: letters(consumer, 1), timeout=30)
+        [letter] = await eventually(lambda: letters(consumer, 1))
         assert letter.attempts == 5
 
 
@@ -264,6 +264,6 @@ async def test_a_database_that_is_away_is_no_failed_attempt(start: Start, keeper
 
     async with start("planner", handled_by(handle)) as consumer, start("executor", nothing) as emitter:
         await tell(emitter)
-        await eventually(lambda: len(tries) > MAX_ATTEMPTS, timeout=40)
+        await eventually(lambda: len(tries) > MAX_ATTEMPTS)
         await eventually(lambda: settled(keeper))
         assert (await consumer.dead_letters.list(10, 0)).total == 0

@@ -63,7 +63,7 @@ async def test_what_was_committed_while_the_broker_was_down_arrives_when_it_is_b
         nats_server.kill()
         await emit(emitter, run_id, range(5, 15))
         nats_server.start()
-        await eventually(lambda: sorted(seen) == list(range(15)), timeout=30)
+        await eventually(lambda: sorted(seen) == list(range(15)))
 
 
 async def test_the_store_wiped_while_everything_is_up_loses_nothing(
@@ -77,7 +77,7 @@ async def test_the_store_wiped_while_everything_is_up_loses_nothing(
         nats_server.wipe()  # 20 acknowledged messages that nobody has read yet are gone
         await emit(emitter, run_id, range(20, 25))
         async with start("planner", collecting(seen)):
-            await eventually(lambda: sorted(set(seen)) == list(range(25)), timeout=30)
+            await eventually(lambda: sorted(set(seen)) == list(range(25)))
             assert len(seen) == 25
 
 
@@ -92,7 +92,7 @@ async def test_a_stream_deleted_under_a_live_server_is_made_anew_and_refilled(
         js = await keeper.connect()
         await js.delete_stream("EVENTS")
         await emit(emitter, run_id, range(5, 10))
-        await eventually(lambda: sorted(seen) == list(range(10)), timeout=30)
+        await eventually(lambda: sorted(seen) == list(range(10)))
 
 
 async def test_a_process_that_died_between_commit_and_publish_is_swept_up_by_the_next(start: Start) -> None:

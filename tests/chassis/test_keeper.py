@@ -105,7 +105,7 @@ async def test_a_full_stream_refuses_and_the_outbox_holds(start: Start, keeper: 
                 tx.publish(fact(uuid4(), n))
         await eventually(lambda: _at_least(emitter.pool, UNPUBLISHED, 5))
         await keeper.apply()  # room again
-        await eventually(lambda: _at_most(emitter.pool, UNPUBLISHED, 0), timeout=30)
+        await eventually(lambda: _at_most(emitter.pool, UNPUBLISHED, 0))
         assert (await js.stream_info("EVENTS")).state.messages == 10
     assert run_facts.RunCompleted.owner == "executor"
 

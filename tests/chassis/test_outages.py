@@ -189,8 +189,8 @@ async def test_a_handler_that_always_fails_is_given_up_however_its_error_is_call
             tx.publish(fact())
         async with service.uow.begin() as tx:
             job = await service.jobs.enqueue(tx, "draft", "t", {}, company="default")
-        assert (await service.jobs.wait(job, 20)).state == "failed"
-        await eventually(lambda: buried(service), timeout=30, what="the dead letter")
+        assert (await service.jobs.wait(job, 60)).state == "failed"
+        await eventually(lambda: buried(service), what="the dead letter")
 
 
 async def buried(chassis: Chassis) -> bool:
@@ -217,13 +217,13 @@ async def test_an_outage_is_two_lines_of_each_loop_and_no_traceback(
     database = await create_database(mortal.url(), await ensure_template(mortal.url()))
     there = {"DATABASE_URL": database.url_for("planner"), "NATS_URL": nats_server.url("planner")}
     async with process(**there) as service:
-        await eventually(lambda: service.says("service.started"), timeout=30)
+        await eventually(lambda: service.says("service.started"))
         kill(mortal, signal.SIGKILL)
-        await eventually(lambda: service.says("Failed to restore the pool"), timeout=30)
-        await eventually(lambda: service.says("relay.database_gone") and service.says("jobs.database_gone"), timeout=30)
+        await eventually(lambda: service.says("Failed to restore the pool"))
+        await eventually(lambda: service.says("relay.database_gone") and service.says("jobs.database_gone"))
         start(mortal)
-        await eventually(lambda: service.says("relay.database_back") and service.says("jobs.database_back"), timeout=30)
-        assert await service.told_to_end(15) == 0
+        await eventually(lambda: service.says("relay.database_back") and service.says("jobs.database_back"))
+        assert await service.told_to_end() == 0
     lines = [line for line in service.said if "database_" in line]
     assert len(lines) == 4, lines
     assert not service.says("Traceback"), service.said

@@ -73,7 +73,7 @@ async def test_what_the_release_before_left_unpublished_is_published_under_its_o
         )
         assert tuple(published) == (3, 1, 3)
         assert await emitter.pool.fetchval("select max(size) from outbox_batches") == 500
-        await eventually(lambda: none_waits(emitter), timeout=30)
+        await eventually(lambda: none_waits(emitter))
         assert await emitter.pool.fetchval(PUBLISHED) == 1203
 
     js = await keeper.connect()

@@ -58,9 +58,9 @@ async def test_a_large_outbox_is_published_across_a_restart_of_the_broker(
         nats_server.kill()
         await abandon(emitter, "EVENTS", 3500, batch=70)
         rounds = emitter.relay.rounds
-        await eventually(lambda: emitter.relay.rounds > rounds, what="a round while the broker is away", timeout=40)
+        await eventually(lambda: emitter.relay.rounds > rounds, what="a round while the broker is away")
         nats_server.start()
-        await eventually(lambda: none_waits(emitter), timeout=40)
+        await eventually(lambda: none_waits(emitter))
         assert await messages(keeper, "EVENTS") == 3500
 
 
@@ -73,7 +73,7 @@ async def test_a_full_stream_neither_spins_the_relay_nor_holds_up_the_others(sta
         rounds = emitter.relay.rounds
         await eventually(lambda: emitter.relay.rounds > rounds + 1, what="the relay goes on")
         await keeper.apply()
-        await eventually(lambda: none_waits(emitter), timeout=40)
+        await eventually(lambda: none_waits(emitter))
 
 
 async def _in_stream(keeper: Keeper, stream: str, count: int) -> bool:
@@ -228,7 +228,7 @@ async def test_two_relays_of_one_service_publish_everything_and_the_broker_keeps
         for run_id, replica in zip(runs, [one, other] * 10, strict=True):
             async with replica.uow.begin() as tx:
                 tx.publish(*(fact(run_id, n) for n in range(5)))
-        await eventually(lambda: none_waits(one), timeout=30)
+        await eventually(lambda: none_waits(one))
         assert await messages(keeper, "EVENTS") == 2100
 
 
@@ -249,7 +249,7 @@ async def test_no_more_than_the_limit_is_in_flight_and_the_rest_follows(
         monkeypatch.setattr(wire, "send", count)
         async with emitter.uow.begin() as tx:
             tx.publish(*(fact() for _ in range(60)))
-        await eventually(lambda: none_waits(emitter), timeout=30)
+        await eventually(lambda: none_waits(emitter))
     assert 7 <= max(highest) <= 10
 
 

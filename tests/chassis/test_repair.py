@@ -58,10 +58,10 @@ async def test_an_older_copy_of_the_store_loses_nothing_though_sequences_come_tw
         await eventually(lambda: all_published(emitter))
         async with rolled_back(nats_server, tmp_path / "copy"):
             await emit(emitter, run_id, range(10, 20))
-            await eventually(lambda: all_published(emitter), timeout=30)
+            await eventually(lambda: all_published(emitter))
         await emit(emitter, run_id, range(20, 30))  # these take the sequences of what was lost
         async with start("planner", collecting(seen)):
-            await eventually(lambda: sorted(set(seen)) == list(range(30)), timeout=40)
+            await eventually(lambda: sorted(set(seen)) == list(range(30)))
             assert len(seen) == 30
 
 
@@ -76,9 +76,9 @@ async def test_a_stream_rolled_back_behind_its_consumers_back_still_reaches_it(
         await eventually(lambda: len(seen) == 10)
         async with rolled_back(nats_server, tmp_path / "copy", only="msgs"):
             await emit(emitter, run_id, range(10, 30))
-            await eventually(lambda: len(seen) == 30, timeout=30)
+            await eventually(lambda: len(seen) == 30)
         await emit(emitter, run_id, range(30, 35))
-        await eventually(lambda: sorted(set(seen)) == list(range(35)), timeout=40)
+        await eventually(lambda: sorted(set(seen)) == list(range(35)))
 
 
 async def test_a_floor_from_before_a_rollback_prunes_nothing_after_it(
@@ -95,7 +95,7 @@ async def test_a_floor_from_before_a_rollback_prunes_nothing_after_it(
         repair.hear_floor(FLOORS.dump_json([floor]))
         assert dict(repair.floors()) == {"EVENTS": 1000}
         nats_server.restart()
-        await eventually(lambda: dict(repair.floors()) == {}, timeout=30)
+        await eventually(lambda: dict(repair.floors()) == {})
         repair.hear_floor(FLOORS.dump_json([floor.model_copy(update={"created": datetime(2020, 1, 1, tzinfo=UTC)})]))
         assert dict(repair.floors()) == {}, "a floor of another stream of that name"
 
@@ -116,7 +116,7 @@ async def test_a_tail_lost_under_a_connection_that_stood_is_noticed_by_its_seque
         assert repaired() == before, "a repeat says nothing about the stream"
         emitter.relay.repair.saw("EVENTS", 2, duplicate=False)
         emitter.relay.nudge()
-        await eventually(lambda: repaired() == before + 1, timeout=20)
+        await eventually(lambda: repaired() == before + 1)
 
 
 def repaired() -> float:
@@ -148,7 +148,7 @@ async def test_while_a_stream_is_compared_what_is_committed_is_not_lost(
         await eventually(lambda: none_waits(emitter))
         go_on.set()
         async with start("planner", collecting(seen)):
-            await eventually(lambda: sorted(set(seen)) == list(range(15)), timeout=30)
+            await eventually(lambda: sorted(set(seen)) == list(range(15)))
         assert await none_waits(emitter)
 
 
@@ -177,7 +177,7 @@ async def test_a_server_that_came_back_gets_nothing_before_it_was_compared(
         await other.execute("select pg_advisory_lock(hashtext('executor.repair'))")
         nats_server.restart()
         waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
-        await eventually(lambda: _is(emitter, waits, 1), timeout=30)
+        await eventually(lambda: _is(emitter, waits, 1))
         await emit(emitter, uuid4(), range(3))
         await emitter.bus.nc.flush()
         js = await keeper.connect()
@@ -235,7 +235,7 @@ async def test_a_stream_made_anew_is_refilled_though_its_first_sequence_is_beyon
         await js.publish("evt.default.planner.task.ready.x", str(n).encode())
     await js.purge_stream("EVENTS", seq=9)
     async with start("executor", nothing):
-        await eventually(lambda: _messages(js, 4), timeout=20)
+        await eventually(lambda: _messages(js, 4))
 
 
 async def test_a_stream_that_was_made_anew_between_two_looks_is_refilled(start: Start, keeper: Keeper) -> None:
@@ -254,4 +254,4 @@ async def test_a_stream_that_was_made_anew_between_two_looks_is_refilled(start: 
         async with looking:
             await js.delete_stream("EVENTS")
             await keeper.apply()
-        await eventually(lambda: _messages(js, 3), timeout=20)
+        await eventually(lambda: _messages(js, 3))

@@ -137,7 +137,7 @@ async def test_a_restart_of_the_broker_costs_no_fact_and_repeats_none(
             nats_server.restart()
             await publisher.tell(*keys[20:])
             expected += keys
-        await eventually(lambda: len(heard) >= len(expected), timeout=30)
+        await eventually(lambda: len(heard) >= len(expected))
         await publisher.tell("last")
         await eventually(lambda: heard[-1] == "last")
         assert heard == [*expected, "last"]
@@ -151,9 +151,9 @@ async def test_a_broker_that_lost_its_disk_is_listened_to_again_and_repeats_noth
         await publisher.tell("a", "b")
         await eventually(lambda: heard == ["a", "b"])
         nats_server.wipe()
-        await eventually(_applied(keeper), timeout=20)
+        await eventually(_applied(keeper))
         await publisher.tell("long ago again", "a", "b", "c")  # the owners' outboxes tell again what is missing
-        await eventually(lambda: heard[-1] == "c", timeout=20)
+        await eventually(lambda: heard[-1] == "c")
         assert heard == ["a", "b", "long ago again", "c"]
 
 
@@ -174,14 +174,14 @@ async def test_a_stream_that_was_deleted_is_listened_to_as_soon_as_it_is_back(
         await (await keeper.connect()).delete_stream("EVENTS")
         await keeper.apply()
         await publisher.tell("b")
-        await eventually(lambda: heard == ["a", "b"], timeout=20)
+        await eventually(lambda: heard == ["a", "b"])
 
 
 async def test_many_facts_come_in_order_and_once(publisher: Publisher, listening: Listen) -> None:
     keys = [str(number) for number in range(3000)]
     await publisher.tell(*keys)
     async with listening(Since(sequence=1)) as heard:
-        await eventually(lambda: len(heard) >= len(keys), timeout=30)
+        await eventually(lambda: len(heard) >= len(keys))
         assert heard == keys
 
 
@@ -245,8 +245,8 @@ async def test_facts_and_tokens_are_told_as_lines_until_somebody_interrupts(
         told.append(line.decode())
         return any(text in line for line in told)
 
-    await eventually(lambda: heard("Do news-"), timeout=30)
-    await eventually(lambda: heard("a │ Hello world"), timeout=30)
+    await eventually(lambda: heard("Do news-"))
+    await eventually(lambda: heard("a │ Hello world"))
     process.send_signal(signal.SIGINT)
     await process.communicate()
     assert process.returncode == Exit.OK
@@ -270,7 +270,7 @@ async def test_a_tail_that_is_told_to_end_leaves_nothing_on_the_server(
         stderr=asyncio.subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
     )
-    await eventually(listeners, timeout=20, what="the tail's consumer")
+    await eventually(listeners, what="the tail's consumer")
     process.send_signal(number)
     _, err = await asyncio.wait_for(process.communicate(), 20)
     assert err == b""
@@ -279,7 +279,7 @@ async def test_a_tail_that_is_told_to_end_leaves_nothing_on_the_server(
     async def gone() -> bool:
         return not await listeners()
 
-    await eventually(gone, timeout=20, what="the end of its consumer")
+    await eventually(gone, what="the end of its consumer")
 
 
 async def test_whoever_swallows_the_first_cancellation_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ async def test_a_run_is_claimed_by_a_statement_that_had_to_wait_for_a_beat(
         outcomes.append(saved is not None)
         return saved
 
-    async with world.executor(lease_s=20) as chassis:
+    async with world.executor() as chassis:
         await eventually(lambda: not engine_of(chassis).owner.wants_more)
         monkeypatch.setattr(at_once, "save", noted)
         async with chassis.pool.acquire() as beat, beat.transaction():
@@ -160,10 +160,11 @@ async def test_an_order_and_a_turn_take_the_run_and_its_story_in_the_same_order(
 ) -> None:
     """The order holds the run and has not told its fact yet when the turn that ends the run is written."""
     async with world.executor() as chassis:
-        run_id = await world.start(agent("a", say="slow:0.2"))
+        run_id = await world.start(agent("a", say="until-released"))
         await model.until(lambda: len(model.calls) == 1)
         async with chassis.pool.acquire() as order, order.transaction():
             await order.execute("select from runs where id = $1 for update", run_id)
+            model.release()
             await eventually(lambda: waits_for_a_lock(chassis))
             await order.execute("select from stories where story = $1 for update nowait", str(run_id))
         await world.until(run_id)
@@ -176,7 +177,7 @@ async def test_a_bus_that_takes_nothing_holds_up_no_turn(world: World, monkeypat
         monkeypatch.setattr(engine_of(chassis).committer, "_relay", stuck)
         run_id = await world.start(*(noop(f"n{i}", *([f"n{i - 1}"] if i else [])) for i in range(4)))
         await world.until(run_id)
-        await eventually(lambda: all_is_published(chassis), timeout=20)  # by the sweeper
+        await eventually(lambda: all_is_published(chassis))  # by the sweeper
 
 
 async def all_is_published(chassis: Chassis) -> bool:
@@ -208,14 +209,15 @@ async def test_an_attempt_that_nobody_works_on_is_written_once_when_it_ends(
 async def test_an_order_takes_the_story_before_the_node_as_a_turn_does_that_leaves_the_run_alone(
     world: World, model: FakeOpenAI
 ) -> None:
-    async with world.executor(lease_s=20) as chassis:
-        run_id = await world.start(agent("a", say="slow:0.2"), agent("b", say="until-released"))
+    async with world.executor() as chassis:
+        run_id = await world.start(agent("a", say="until-released"), agent("b", say="stall:1"))
         await model.until(lambda: len(model.calls) == 2)
         async with chassis.pool.acquire() as order, order.transaction():
             assert await lock_run(order, "default", run_id) is not None
+            model.release()
             await eventually(lambda: waits_for_a_lock(chassis))  # the turn with the result of a
             await order.execute("select from nodes where run_id = $1 for update nowait", run_id)
-        model.release()
+        await world.order(run_id, "cancel")
         await world.until(run_id)
 
 

@@ -110,8 +110,7 @@ async def watched(world: World) -> AsyncIterator[list[Any]]:
 
 async def test_of_two_hundred_at_once_exactly_those_get_money_for_whom_there_is_some(world: World) -> None:
     """F12: two executors, and in each round another one of the budgets is the narrow one."""
-    long = {"lease_s": 60}  # who is taken for dead is charged in full, and that is another test
-    async with world.executor(**long) as one, world.executor(**long) as two, watched(world) as over:
+    async with world.executor() as one, world.executor() as two, watched(world) as over:
         tills = [till_of(one), till_of(two)]
         caller = Caller(engine_of(one).lease.worker, uuid4(), uuid4(), 1)
         for narrow in SCOPES:
@@ -356,13 +355,14 @@ async def test_what_a_killed_executor_had_reserved_is_charged_in_full_and_once(
     priced: FakeOpenAI, world: World
 ) -> None:
     async with a_process(world, **QUICK) as victim:
-        await eventually(lambda: workers(world), 30)
+        await eventually(lambda: workers(world))
         await limit(world, "company", "default", 10)
         run_id = await world.start(agent("a", say="until-released say:x"))
         await priced.until(lambda: len(priced.calls) == 1)
         assert await money_of(world) == (0, 1)
         victim.send_signal(signal.SIGKILL)
         await victim.wait()
+        await world.end_leases()
         async with world.executor(**QUICK), world.executor(**QUICK):
             await priced.until(lambda: len(priced.calls) == 2)
             await eventually(lambda: _has_spent(world, Decimal(1)))

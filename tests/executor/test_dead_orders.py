@@ -38,7 +38,7 @@ async def letters(chassis: Chassis) -> list[DeadLetter]:
 async def test_an_order_that_cannot_be_read_is_set_aside_and_the_one_behind_it_carried_out(
     world: World, model: FakeOpenAI
 ) -> None:
-    async with world.executor(lease_s=20) as chassis:
+    async with world.executor() as chassis:
         run_id = await world.start(agent("a", say="until-released"), agent("b", "a"))
         await model.until(lambda: len(model.calls) == 1)
         await left(world, run_id, "node_skip", {"key": "nonsense", "by": "Ada"})
@@ -65,7 +65,7 @@ async def one_is_buried(chassis: Chassis) -> bool:
 
 async def test_of_many_verdicts_only_the_one_that_cannot_be_read_is_set_aside(world: World, model: FakeOpenAI) -> None:
     keys = ["a", "b", "c", "d"]
-    async with world.executor(lease_s=20) as chassis, judging(world) as judge:
+    async with world.executor() as chassis, judging(world) as judge:
         run_id = await world.start(*[agent(key) for key in keys], gate="observe")
         await world.until(run_id, RunStatus.COMPLETED)
         async with chassis.pool.acquire() as connection, connection.transaction():
@@ -93,7 +93,7 @@ async def test_an_order_that_the_database_refuses_is_wanted_no_more_and_can_be_g
     world: World, model: FakeOpenAI
 ) -> None:
     await refuse(world, "paused")
-    async with world.executor(lease_s=20) as chassis:
+    async with world.executor() as chassis:
         run_id = await world.start(
             agent("a", say="until-released"), agent("b", "a", say="until-released"), title="poison"
         )
@@ -119,7 +119,7 @@ async def test_a_run_that_cannot_be_moved_at_all_rests_when_its_orders_are_set_a
     world: World, model: FakeOpenAI
 ) -> None:
     await refuse(world, "running")
-    async with world.executor(lease_s=20) as chassis:
+    async with world.executor() as chassis:
         run_id = await world.start(agent("a"), title="poison")
         await left(world, run_id, "node_skip", {"key": "nonsense"})
         await eventually(lambda: one_is_buried(chassis))
@@ -143,7 +143,7 @@ async def test_an_order_is_blamed_also_when_the_database_goes_just_then(
         return await blame(*given)
 
     monkeypatch.setattr(store, "blame", not_at_first)
-    async with world.executor(lease_s=20) as chassis:
+    async with world.executor() as chassis:
         run_id = await world.start(agent("a", say="until-released"))
         await left(world, run_id, "node_skip", {"key": "nonsense"})
         await eventually(lambda: one_is_buried(chassis))

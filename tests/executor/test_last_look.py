@@ -52,7 +52,7 @@ def freeze(monkeypatch: pytest.MonkeyPatch) -> Freeze:
 async def test_a_call_waits_on_its_connection_while_the_lease_is_in_doubt(
     model: FakeOpenAI, world: World, freeze: Freeze
 ) -> None:
-    async with world.executor() as chassis:
+    async with world.executor(lease_s=5) as chassis:  # a beat each second
         lease = freeze.lease = engine_of(chassis).lease
         run_id = await world.start(agent("a"))
         await freeze.connected.wait()
@@ -73,10 +73,12 @@ async def test_a_call_whose_run_was_taken_over_is_never_sent(model: FakeOpenAI, 
         first = freeze.lease.worker
         run_id = await world.start(agent("a"))
         await freeze.connected.wait()
+        await world.end_leases()
         async with world.executor():
             assert (await world.until(run_id)).run.status is RunStatus.COMPLETED
             assert len(model.calls) == 1
             freeze.beats = True
+            await freeze.lease._beat()
             await eventually(lambda: engine_of(frozen).lease.worker != first, what="it noticed and registered anew")
             await eventually(lambda: not engine_of(frozen).owner._working, what="the call is dropped")
     assert len(model.calls) == 1

@@ -101,6 +101,7 @@ async def test_a_killed_executors_runs_go_on_elsewhere_and_no_finished_node_is_p
         await model.until(lambda: len(model.calls) == 3)
         victim.send_signal(signal.SIGKILL)
         await victim.wait()
+        await world.end_leases()
         async with world.executor():
             detail = await world.until(run_id)
     assert detail.run.status is RunStatus.COMPLETED
@@ -115,11 +116,12 @@ async def test_a_stopped_executor_that_wakes_up_after_its_lease_changes_nothing(
     model: FakeOpenAI, world: World
 ) -> None:
     """SIGSTOP past the lease, with a model call under way: its result comes back to a zombie."""
-    async with a_process(world) as zombie:
+    async with a_process(world, lease_s=1.5) as zombie:
         await eventually(lambda: workers(world))
-        run_id = await world.start(agent("a", say="slow:1 say:once"), agent("b", "a"))
+        run_id = await world.start(agent("a", say="until-released say:once"), agent("b", "a"))
         await model.until(lambda: len(model.calls) == 1)
         zombie.send_signal(signal.SIGSTOP)
+        model.release()
         async with world.executor() as heir:
             await world.until(run_id)
             before = await world.rows("select * from nodes order by key")
@@ -142,7 +144,7 @@ async def _winners(world: World, run_id: UUID) -> list[UUID]:
 
 
 async def test_whoever_was_declared_dead_writes_nothing_more(model: FakeOpenAI, world: World) -> None:
-    async with world.executor(lease_s=60) as chassis:
+    async with world.executor() as chassis:
         engine = engine_of(chassis)
         run_id = await world.start(agent("a", say="stall:1"))
         await model.until(lambda: len(model.calls) == 1)
@@ -159,7 +161,7 @@ async def test_whoever_was_declared_dead_writes_nothing_more(model: FakeOpenAI, 
 
 
 async def test_an_executor_that_stops_hands_its_runs_back(model: FakeOpenAI, world: World) -> None:
-    async with world.executor(lease_s=60, drain_s=0):
+    async with world.executor(drain_s=0):
         run_id = await world.start(agent("a", say="stall:1"), agent("b", "a"))
         await model.until(lambda: len(model.calls) == 1)
     assert model.calls[0].outcome == "disconnected"
@@ -167,16 +169,18 @@ async def test_an_executor_that_stops_hands_its_runs_back(model: FakeOpenAI, wor
     assert (row["owner"], row["waits"], row["status"]) == (None, True, "running")
     assert list((await workers(world)).values()) == [True]
     model.script(Behaviour(text="one"), Behaviour(text="two"))
-    async with world.executor(lease_s=60):
+    async with world.executor():
         detail = await world.until(run_id)
     assert detail.run.status is RunStatus.COMPLETED
     assert (await world.rows("select losses from nodes where key = 'a'"))[0]["losses"] == 0
 
 
 async def test_an_executor_that_stops_lets_what_runs_finish(model: FakeOpenAI, world: World) -> None:
-    async with world.executor(drain_s=10):
-        run_id = await world.start(agent("a", say="slow:0.3 say:finished"), agent("b", "a"))
+    async with world.executor(drain_s=10) as chassis:
+        run_id = await world.start(agent("a", say="until-released say:finished"), agent("b", "a"))
         await model.until(lambda: len(model.calls) == 1)
+        engine_of(chassis).owner.draining = True
+        model.release()
     assert [c.outcome for c in model.calls] == ["done"]
     statuses = await world.rows("select key, status from nodes where run_id = $1 order by key", run_id)
     assert [tuple(s) for s in statuses] == [("a", "completed"), ("b", "queued")]
@@ -186,8 +190,9 @@ async def test_a_run_in_which_nothing_happens_is_given_away_and_woken_by_an_orde
     model: FakeOpenAI, world: World
 ) -> None:
     async with world.executor(quiet_s=0.2) as chassis:
-        run_id = await world.start(agent("a", say="slow:0.1 say:x"), agent("b", "a"))
+        run_id = await world.start(agent("a", say="until-released say:x"), agent("b", "a"))
         await world.order(run_id, "pause")
+        model.release()
         await world.until(run_id, RunStatus.PAUSED)
         await eventually(lambda: not engine_of(chassis).owner.held)
         row = (await world.rows("select owner, wake_at from runs"))[0]
@@ -200,7 +205,7 @@ async def test_a_run_that_waits_long_for_a_retry_is_given_away_until_it_falls_du
     model: FakeOpenAI, world: World
 ) -> None:
     async with world.executor(quiet_s=0.1) as chassis:
-        run_id = await world.start(agent("a", say="fail:429:1 retry-after:1.5 say:x"))
+        run_id = await world.start(agent("a", say="fail:429:1 retry-after:3 say:x"))
         await eventually(lambda: _given_away(world))
         assert engine_of(chassis).owner.held == {}
         assert (await world.until(run_id)).run.status is RunStatus.COMPLETED
@@ -420,7 +425,7 @@ async def test_a_run_that_cannot_be_read_stops_nobody_else(world: World) -> None
 
 
 async def test_nothing_is_started_on_a_lease_that_may_be_over(world: World) -> None:
-    async with world.executor(lease_s=60, poll_s=0.05) as chassis:
+    async with world.executor(poll_s=0.05) as chassis:
         lease = engine_of(chassis).lease
         await eventually(lease.is_fresh)
         renewed, lease._renewed = lease._renewed, lease._renewed - 43

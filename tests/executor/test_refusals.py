@@ -45,12 +45,12 @@ async def cure(world: World, run_id: UUID) -> None:
 
 async def test_a_run_that_cannot_be_claimed_stops_nobody_else(world: World, model: FakeOpenAI) -> None:
     await refuse(world, "running")
-    async with world.executor(lease_s=20) as unmoved:
+    async with world.executor() as unmoved:
         engine_of(unmoved).owner.draining = True
         good = [await world.start(noop("a"), noop("b", "a")) for _ in range(3)]
         bad = await world.start(noop("a"), title="poison")
         good += [await world.start(agent("a", say="say:fine")) for _ in range(3)]
-    async with world.executor(lease_s=20):
+    async with world.executor():
         assert {detail.run.status for detail in await world.ended(good)} == {RunStatus.COMPLETED}
         await eventually(lambda: set_aside(world, bad))
         await cure(world, bad)
@@ -61,13 +61,14 @@ async def test_a_claim_that_is_refused_costs_nobody_the_result_that_came_with_it
     world: World, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await refuse(world, "running")
-    async with world.executor(lease_s=20, poll_s=60) as chassis:
-        good = await world.start(agent("a", say="slow:1"), agent("b", "a"))
+    async with world.executor(poll_s=60) as chassis:
+        good = await world.start(agent("a", say="until-released"), agent("b", "a"))
         await model.until(lambda: len(model.calls) == 1)
         engine_of(chassis).owner.draining = True
         bad = await world.start(noop("a"), title="poison")
         engine_of(chassis).owner.draining = False
         engine_of(chassis).owner.wants_more = True  # so the turn with the result also claims
+        model.release()
         detail = await world.until(good)
         assert {node.status for node in detail.nodes or []} == {NodeStatus.COMPLETED}
         assert len(await world.rows("select from attempts where run_id = $1", good)) == 2
@@ -76,7 +77,7 @@ async def test_a_claim_that_is_refused_costs_nobody_the_result_that_came_with_it
 
 async def test_an_order_whose_outcome_is_refused_stops_nobody_else_nor_its_run(world: World, model: FakeOpenAI) -> None:
     await refuse(world, "paused")
-    async with world.executor(lease_s=20):
+    async with world.executor():
         good = await world.start(*[agent(f"n{i}", say="until-released") for i in range(3)], noop("z", "n0"))
         bad = await world.start(agent("a", say="stall:9"), title="poison")
         await model.until(lambda: len(model.calls) == 4)
@@ -102,7 +103,7 @@ async def test_a_run_that_cannot_be_stored_is_set_aside_also_when_the_database_g
         return await set_it_aside(*given)
 
     monkeypatch.setattr(turns, "set_aside", not_at_first)
-    async with world.executor(lease_s=20):
+    async with world.executor():
         bad = await world.start(noop("a"), title="poison")
         await eventually(lambda: set_aside(world, bad))
         good = await world.start(noop("a"))
@@ -117,7 +118,7 @@ async def test_what_a_result_took_is_booked_and_shown_although_it_cannot_be_stor
     world: World, model: FakeOpenAI, place: str
 ) -> None:
     await world.rows(f"alter table {place} add constraint no_poison check (model is null or {REFUSED[place]})")
-    async with world.executor(lease_s=20):
+    async with world.executor():
         run_id = await world.start(agent("a", say="say:poison"))
         await world.until(run_id, RunStatus.FAILED)
         node = (await world.nodes(run_id))["a"]
@@ -135,7 +136,7 @@ REFUSED = {"nodes": "output not like '%poison%'", "attempts": "model not like 'f
 
 async def test_a_result_whose_sidecar_cannot_be_stored_counts_all_the_same(world: World, model: FakeOpenAI) -> None:
     await world.rows("alter table sidecars add constraint refused check (document::text not like '%poison%')")
-    async with world.executor(lease_s=20):
+    async with world.executor():
         run_id = await world.start(agent("a", say="say:poison"))
         await world.until(run_id, RunStatus.COMPLETED)
         node = (await world.nodes(run_id))["a"]
@@ -158,13 +159,14 @@ async def test_a_run_that_fails_with_an_order_to_go_on_still_holds_its_task(
     world: World, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = uuid4()
-    async with world.executor(lease_s=20) as chassis:
-        nodes = [agent("a", say="fail:400:9"), agent("b", say="slow:1 fail:400:9")]
+    async with world.executor() as chassis:
+        nodes = [agent("a", say="fail:400:9"), agent("b", say="until-released fail:400:9")]
         run_id = await world.start(*nodes, task_id=task)
         await eventually(lambda: _is(world, run_id, "a", NodeStatus.FAILED))
         with monkeypatch.context() as patch:
             deaf(chassis, patch)
             await world.order(run_id, "skip_failed_and_resume")
+            model.release()
             await world.until(run_id, RunStatus.FAILED)
             refused = (await refusal(world.start(noop("a"), task_id=task))).failure
             assert (refused.code, refused.details) == (Code.RUN_ACTIVE, {"run_id": str(run_id)})
@@ -181,13 +183,14 @@ async def _is(world: World, run_id: UUID, key: str, status: NodeStatus) -> bool:
 async def test_an_order_that_commits_while_a_turn_waits_for_its_run_has_not_taken_effect(
     world: World, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, action: str, goes_on: bool
 ) -> None:
-    async with world.executor(lease_s=20) as chassis:
-        run_id = await world.start(agent("a", say="slow:0.3"))
+    async with world.executor() as chassis:
+        run_id = await world.start(agent("a", say="until-released"))
         await model.until(lambda: len(model.calls) == 1)
         with monkeypatch.context() as patch:
             deaf(chassis, patch)
             async with chassis.pool.acquire() as order, order.transaction():
                 await order.execute("select from runs where id = $1 for update", run_id)
+                model.release()
                 await eventually(lambda: waits_for_a_lock(chassis))
                 await _order(order, run_id, RunAction(action))
             await world.until(run_id, RunStatus.COMPLETED)
@@ -205,7 +208,7 @@ async def test_a_verdict_that_commits_while_a_turn_waits_for_its_run_takes_the_t
     world: World, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = uuid4()
-    async with world.executor(lease_s=20) as chassis:
+    async with world.executor() as chassis:
         run_id = await world.start(agent("a"), agent("b", say="until-released"), gate="observe", task_id=task)
         await eventually(lambda: _is(world, run_id, "a", NodeStatus.COMPLETED))
         with monkeypatch.context() as patch:

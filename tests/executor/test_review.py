@@ -144,16 +144,15 @@ async def test_a_verdict_after_a_cancel_changes_nothing(model: FakeOpenAI, live:
 
 
 async def test_reviewing_survives_the_death_of_the_owner(model: FakeOpenAI, world: World, judge: Judge) -> None:
-    """Nobody's lease runs out by itself: on a busy machine that would be a second death, and another attempt."""
-    async with a_process(world, lease_s=60) as victim:
-        await eventually(lambda: workers(world), timeout=60)
+    async with a_process(world) as victim:
+        await eventually(lambda: workers(world))
         run_id = await world.start(*CHAIN, gate="gate")
         await judge.until(run_id, "a", REVIEWING)
         await judge.until(run_id, "x", REVIEWING)
         victim.kill()
         await victim.wait()
-    await world.rows("update workers set lease_until = clock_timestamp()")
-    async with world.executor(lease_s=60):
+    await world.end_leases()
+    async with world.executor():
         for key in ("a", "x", "b"):
             await judge.until(run_id, key, REVIEWING)
             await judge.give(run_id, key, Effect.RELEASE)

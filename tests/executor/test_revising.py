@@ -68,7 +68,7 @@ async def test_only_attempts_that_followed_a_review_by_themselves_are_revisions(
 async def test_a_revision_that_an_order_overtakes_before_it_begins_is_none(
     model: FakeOpenAI, world: World, judge: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with world.executor(lease_s=20) as chassis:
+    async with world.executor() as chassis:
         run_id = await world.start(agent("a", say="say:one"), gate="gate")
         await judge.until(run_id, "a", REVIEWING)
         with monkeypatch.context() as patch:

@@ -159,7 +159,7 @@ async def test_tokens_are_streamed_to_whoever_watches(model: FakeOpenAI, world: 
 
 async def _until_text(tokens: AsyncIterator[tuple[str, bytes]], text: str) -> list[bytes]:
     bodies: list[bytes] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for _, body in tokens:
             bodies.append(body)
             if "".join(NodeToken.model_validate_json(b).text for b in bodies) == text:
@@ -220,17 +220,17 @@ async def test_skipping_what_failed_lets_the_rest_go_on(model: FakeOpenAI, live:
 
 
 async def test_a_node_that_takes_too_long_is_stopped_and_its_request_closed(model: FakeOpenAI, live: World) -> None:
-    run_id = await live.start(agent("a", say="stall:2", timeout_s=0.3, max_attempts=2))
+    run_id = await live.start(agent("a", say="stall:2", timeout_s=2, max_attempts=2))
     detail = await live.until(run_id)
     assert detail.run.status is RunStatus.FAILED
-    assert "within 0.3 s" in ((await live.nodes(run_id))["a"].error or "")
+    assert "within 2 s" in ((await live.nodes(run_id))["a"].error or "")
     await eventually(lambda: [c.outcome for c in model.calls] == ["disconnected", "disconnected"])
 
 
 async def test_a_run_that_takes_too_long_fails_and_its_requests_are_closed(model: FakeOpenAI, live: World) -> None:
-    run_id = await live.start(agent("a", say="stall:2"), timeout_s=0.5)
+    run_id = await live.start(agent("a", say="stall:2"), timeout_s=2)
     detail = await live.until(run_id)
-    assert (detail.run.status, detail.run.error) == (RunStatus.FAILED, "the run's time of 0.5 s is over")
+    assert (detail.run.status, detail.run.error) == (RunStatus.FAILED, "the run's time of 2 s is over")
     await eventually(lambda: [c.outcome for c in model.calls] == ["disconnected"])
 
 
@@ -245,11 +245,10 @@ async def test_a_provider_that_is_not_configured_fails_the_node_with_what_to_do(
 
 
 async def test_one_node_that_cannot_be_stored_does_not_stop_the_others(model: FakeOpenAI, world: World) -> None:
-    """The database is made to refuse one output, in the middle of a batch of good ones. With a lease that a busy machine
-    does not outlast: an attempt that is lost would be one more that is refused."""
+    """The database is made to refuse one output, in the middle of a batch of good ones."""
     await world.rows("alter table nodes add constraint no_poison check (output is null or output not like '%poison%')")
     nodes = [agent("bad", say="say:poison"), *[agent(f"good{i}", say=f"say:result {i}") for i in range(8)]]
-    async with world.executor(lease_s=60):
+    async with world.executor():
         run_id = await world.start(*nodes)
         detail = await world.until(run_id)
         assert detail.run.status is RunStatus.FAILED
@@ -294,12 +293,13 @@ async def test_a_canceled_call_is_accounted_for_with_an_unknown_cost(model: Fake
 
 
 async def test_a_paused_run_finishes_what_runs_and_starts_nothing_until_resumed(model: FakeOpenAI, live: World) -> None:
-    run_id = await live.start(agent("a", say="slow:0.3 say:one"), agent("b", "a", say="say:two"))
+    run_id = await live.start(agent("a", say="until-released say:one"), agent("b", "a", say="say:two"))
     await model.until(lambda: len(model.calls) == 1)
 
     answer = await live.order(run_id, "pause")
 
     assert (answer.actual, answer.wanted) == (RunStatus.RUNNING, Wanted.PAUSE)
+    model.release()
     detail = await live.until(run_id, RunStatus.PAUSED)
     assert detail.run.pause_reasons == ["control"]
     assert {n.key: n.status.value for n in detail.nodes or []} == {"a": "completed", "b": "queued"}

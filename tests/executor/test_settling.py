@@ -111,13 +111,14 @@ async def test_an_attempt_lost_after_a_budget_began_is_charged_what_it_had_reser
     priced: FakeOpenAI, world: World
 ) -> None:
     async with a_process(world, **QUICK) as victim:
-        await eventually(lambda: workers(world), 30)
+        await eventually(lambda: workers(world))
         await limit(world, "company", "default", 10)
         run_id = await world.start(agent("a", say="until-released say:x", agent_id="ada"))
         await priced.until(lambda: len(priced.calls) == 1)
         assert (await limit(world, "agent", "ada", 10)).reserved_usd == "1"
         victim.send_signal(signal.SIGKILL)
         await victim.wait()
+        await world.end_leases()
         async with world.executor(**QUICK):
             await priced.until(lambda: len(priced.calls) == 2)
             priced.release()

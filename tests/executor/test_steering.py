@@ -233,15 +233,16 @@ async def test_pauses_deadlines_and_retries_survive_a_kill(model: FakeOpenAI, wo
         run_id = await world.start(
             agent("a", say="until-released say:x"),
             agent("b", "a"),
-            agent("c", say="fail:500:1 retry-after:2"),
+            agent("c", say="fail:500:1 retry-after:3"),
             timeout_s=600,
         )
+        due_at = await eventually(lambda: _due_at(world, run_id))
         await steer(world, run_id, "b", "pause")
         await until_node(world, run_id, "b", NodeStatus.PAUSED)
-        due_at = await eventually(lambda: _due_at(world, run_id))
         deadline = await world.rows("select deadline_at from runs")
         victim.kill()
         await victim.wait()
+    await world.end_leases()
     model.release()
     async with world.executor():
         await until_node(world, run_id, "a", NodeStatus.COMPLETED)

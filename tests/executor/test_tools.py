@@ -194,7 +194,7 @@ async def test_a_node_that_waited_in_vain_fails_with_the_reason_and_is_tried_aga
 ) -> None:
     model.script(*[uses(("note", {"text": "x"}))] * 2)
     async with world.executor([Note]):
-        run_id = await world.start(agent("a", timeout_s=0.3, max_attempts=2))
+        run_id = await world.start(agent("a", timeout_s=2, max_attempts=2))
         await world.until(run_id, RunStatus.FAILED)
         node = await the_node(world, run_id)
     assert node.error == "the tool note gave no result in the node's time: the service planner is not running"

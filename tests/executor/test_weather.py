@@ -145,7 +145,7 @@ async def _probed(world: World) -> bool:
 async def test_after_a_rest_calls_begin_little_by_little(model: FakeOpenAI, world: World) -> None:
     async with world.executor(concurrency=8, **SHORT):
         model.script(*[TOO_MANY] * 8)
-        await world.ended(await wide_runs(world, 2, 12, say="slow:0.05 say:x"))
+        await world.ended(await wide_runs(world, 2, 12, say="slow:0.25 say:x"))
         probe, *rest = (c for c in model.calls if c.status == 200)
         assert most_at_once(rest) > 4
         for number, call in enumerate(rest):
@@ -171,7 +171,7 @@ async def test_the_first_token_of_a_probe_is_enough(model: FakeOpenAI, world: Wo
 
 async def test_nothing_is_sent_before_the_time_that_the_provider_named(model: FakeOpenAI, world: World) -> None:
     async with world.executor(concurrency=1, **SHORT):
-        model.script(Behaviour(status=429, headers={"retry-after": "2"}))
+        model.script(Behaviour(status=429, headers={"retry-after": "4"}))
         run_id = await world.start(*(agent(f"n{i}", say=f"say:{i}") for i in range(5)))
         await eventually(lambda: _parked(world, 5))
         nodes = await world.nodes(run_id)
@@ -180,7 +180,7 @@ async def test_nothing_is_sent_before_the_time_that_the_provider_named(model: Fa
         assert (await world.until(run_id)).run.status is RunStatus.COMPLETED
         turned_away, *rest = model.calls
         assert turned_away.ended_at is not None
-        assert min(c.at for c in rest) - turned_away.ended_at >= 1.99
+        assert min(c.at for c in rest) - turned_away.ended_at >= 3.99
         assert (await world.facts(run_id)).count("node.parked") == 5
         attempts = await world.rows("select count(*)::int as n from attempts where run_id = $1", run_id)
         assert attempts[0]["n"] == 6
@@ -245,6 +245,7 @@ async def test_what_the_client_does_wrong_is_no_weather(model: FakeOpenAI, world
 async def test_a_node_that_fails_alone_is_held_to_account(model: FakeOpenAI, world: World) -> None:
     async with world.executor(concurrency=2, **SHORT):
         good = await world.start(*(agent(f"n{i}", say=f"slow:0.05 say:{i}") for i in range(40)))
+        await model.until(lambda: len(model.calls) >= 10)
         bad = await world.start(agent("bad", say="fail:500:99", max_attempts=3))
         assert (await world.until(bad)).run.status is RunStatus.FAILED
         assert len(failed(model.calls)) == 3
@@ -270,7 +271,7 @@ async def test_a_node_all_alone_before_a_provider_that_stays_out_fails_with_its_
 
 async def test_a_model_that_was_at_work_when_its_time_was_over_is_well(model: FakeOpenAI, world: World) -> None:
     async with world.executor(**SHORT):
-        run_id = await world.start(*(agent(f"n{i}", say="stall:5", timeout_s=1.0, max_attempts=1) for i in range(4)))
+        run_id = await world.start(*(agent(f"n{i}", say="stall:5", timeout_s=3, max_attempts=1) for i in range(4)))
         assert (await world.until(run_id)).run.status is RunStatus.FAILED
         assert await told(world, "provider.opened") == 0
 

@@ -64,20 +64,20 @@ class Judge:
             node = (await self._world.nodes(run_id))[key]
             return node if node.status is status and attempt in (None, node.attempt) else None
 
-        return await eventually(reached, timeout=40, what=f"node {key} {status}")
+        return await eventually(reached, what=f"node {key} {status}")
 
     async def heeded(self, fact: VerdictGiven) -> Node:
         async def noted() -> Node | None:
             node = (await self._world.nodes(fact.run_id))[fact.key]
             return node if node.verdict is not None and node.verdict.feedback_id == fact.feedback_id else None
 
-        return await eventually(noted, timeout=40, what=f"the verdict on {fact.key} was heeded")
+        return await eventually(noted, what=f"the verdict on {fact.key} was heeded")
 
     async def told(self, run_id: UUID, fact: str, times: int = 1) -> None:
         async def heard() -> bool:
             return (await self._world.facts(run_id)).count(fact) >= times
 
-        await eventually(heard, timeout=40, what=f"{fact} told {times} times")
+        await eventually(heard, what=f"{fact} told {times} times")
 
     async def rerun(self, run_id: UUID, key: str, **fields: Any) -> NodeRerun:
         node_id = (await self._world.nodes(run_id))[key].id

@@ -159,7 +159,7 @@ class World:
 
     async def ask(self, request: Request[A]) -> A:
         assert self.executor.chassis is not None
-        return await self.executor.chassis.bus.ask(request, Context(request_id="test"))
+        return await self.executor.chassis.bus.ask(request, Context(request_id="test"), patience=60)
 
     async def verdict(self, case: ReviewCase, version: int = 1) -> VerdictGiven:
         """As the executor hears it."""

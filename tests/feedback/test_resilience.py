@@ -28,7 +28,7 @@ NEVER = asyncio.Event()
 async def killed_after(world: World, log: Path, **environment: str) -> AsyncIterator[None]:
     """A feedback process of its own, which the end of the block kills -9."""
     command = [sys.executable, "-m", "services.feedback"]
-    env = {**os.environ, **world.urls, "FEEDBACK_LEASE": "1", "FEEDBACK_REVIEWER": JUDGE} | environment
+    env = {**os.environ, **world.urls, "FEEDBACK_LEASE": "3", "FEEDBACK_REVIEWER": JUDGE} | environment
     with log.open("wb") as file:
         process = await asyncio.create_subprocess_exec(*command, env=env, stdout=file, stderr=file)
     try:
@@ -45,7 +45,7 @@ async def test_a_service_killed_in_the_middle_of_a_review_is_replaced_by_another
     case = a_case()
     async with killed_after(world, tmp_path / "log", FEEDBACK_REVIEW_TIMEOUT_MS="50000"):
         await world.executor.tell(case)
-        await eventually(lambda: len(model.calls) == 1, timeout=40, what="a call of a process that has yet to start")
+        await eventually(lambda: len(model.calls) >= 1, what="a call of a process that has yet to start")
     async with world.start_feedback(reviewer=JUDGE):
         assert (await world.verdict(case)).score == 80
         assert len(await world.feedbacks(case)) == 1
@@ -59,7 +59,7 @@ async def test_a_call_that_was_made_is_not_paid_again_when_its_worker_dies_befor
     world.executor.may_book.clear()
     async with killed_after(world, tmp_path / "log"):
         await world.executor.tell(case)
-        await eventually(lambda: model.calls and model.calls[0].outcome == "done", timeout=40)
+        await eventually(lambda: model.calls and model.calls[0].outcome == "done")
         await eventually(lambda: kept(world))
     world.executor.may_book.set()
     async with world.start_feedback(reviewer=JUDGE) as chassis:

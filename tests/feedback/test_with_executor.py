@@ -66,7 +66,7 @@ class Both:
         self.urls = urls
 
     async def ask(self, request: Request[A]) -> A:
-        return await self.client.bus.ask(request, Context(request_id="test"))
+        return await self.client.bus.ask(request, Context(request_id="test"), patience=60)
 
     async def start(self, *nodes: dict[str, Any], gate: str = "gate") -> UUID:
         order = {"command_id": uuid4(), "run_id": uuid4(), "title": "A guide", "gate": gate}
@@ -85,7 +85,7 @@ class Both:
             right = found.run.status is status and all(states[key] is state for key, state in nodes.items())
             return found if right else None
 
-        return await eventually(is_so, timeout=30, what=f"the run becoming {status} with {nodes}")
+        return await eventually(is_so, what=f"the run becoming {status} with {nodes}")
 
     async def feedbacks(self, run_id: UUID, **fields: Any) -> list[Feedback]:
         return (await self.ask(ListFeedbacks(run_id=run_id, order_by="created_at", **fields))).items
@@ -124,11 +124,10 @@ async def both(
             "LLM_PRICES": '{"fake-1": {"input": 1, "output": 2}, "judge-1": {"input": 3, "output": 4}}',
             "OPENAI_BASE_URL": model.base_url,
             "FEEDBACK_REVIEWER": f"openai/{JUDGE}",
-            "FEEDBACK_LEASE": "1",
         }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        executor = settings(ExecutorSettings, "executor", lease_s=2, poll_s=0.1, drain_s=0.2)
+        executor = settings(ExecutorSettings, "executor", lease_s=60, poll_s=0.1, drain_s=0.2)
         await stack.enter_async_context(running("executor", executor, build_executor))
         client = await stack.enter_async_context(running("gateway", settings(ServiceSettings, "gateway"), nothing))
         urls = {"NATS_URL": nats_server.url("feedback"), "DATABASE_URL": database.url_for("feedback")}
@@ -222,10 +221,10 @@ async def test_feedback_killed_again_and_again_loses_no_node_and_judges_each_att
     for judged in (2, 8, 20):
         with (tmp_path / "log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *command, env={**os.environ, **both.urls}, stdout=log, stderr=log
+                *command, env={**os.environ, **both.urls, "FEEDBACK_LEASE": "1"}, stdout=log, stderr=log
             )
         try:
-            await eventually(partial(_reviews, both, judged), timeout=30)
+            await eventually(partial(_reviews, both, judged))
         finally:
             process.kill()
             await process.wait()

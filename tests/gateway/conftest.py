@@ -128,7 +128,7 @@ def start_gateway(database: Database, nats_server: NatsServer, keeper: Keeper) -
                 assert not serving.done(), "the gateway did not start"
                 await asyncio.sleep(0.005)
             url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-            async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": KEY}, timeout=20) as client:
+            async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": KEY}, timeout=60) as client:
                 yield Gateway(app, url, client)
         finally:
             server.should_exit = True

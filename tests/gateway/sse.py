@@ -34,7 +34,7 @@ class Reader:
     def events(self) -> list[str]:
         return [frame.event for frame in self.frames]
 
-    async def until(self, condition: Callable[[Reader], bool], timeout: float = 15.0) -> Reader:
+    async def until(self, condition: Callable[[Reader], bool], timeout: float = 60.0) -> Reader:
         async with asyncio.timeout(timeout):
             while not condition(self):
                 assert not self.ended, f"the stream ended after {self.events()}"
@@ -42,7 +42,7 @@ class Reader:
                 await self.changed.wait()
         return self
 
-    async def until_end(self, timeout: float = 15.0) -> Reader:
+    async def until_end(self, timeout: float = 60.0) -> Reader:
         async with asyncio.timeout(timeout):
             while not self.ended:
                 self.changed.clear()

@@ -41,7 +41,7 @@ async def has_told(table: asyncpg.Connection, count: int) -> list[tuple[int, str
         found = await told(table)
         return found if len(found) >= count else []
 
-    return await eventually(enough, timeout=30)
+    return await eventually(enough)
 
 
 def assert_gapless(found: list[tuple[int, str, int]], stories: dict[str, int]) -> None:

@@ -32,7 +32,7 @@ def routes(gateway: Gateway) -> list[tuple[str, str]]:
 
 
 async def test_every_route_but_health_wants_a_key(gateway: Gateway) -> None:
-    async with httpx.AsyncClient(base_url=gateway.url) as stranger:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as stranger:
         for method, path in routes(gateway):
             for headers in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": "ü".encode("latin-1")}):
                 response = await stranger.request(method, path, headers=headers)
@@ -48,7 +48,7 @@ async def test_the_key_may_come_in_the_url_and_is_in_no_log(
     gateway: Gateway, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with httpx.AsyncClient(base_url=gateway.url) as stranger:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as stranger:
         good = await stranger.get(f"/events?api_key={KEY}&limit=1")
         bad = await stranger.get("/events?limit=1&api_key=wrong-secret")
     assert (good.status_code, bad.status_code) == (200, 401)
@@ -66,7 +66,7 @@ async def test_the_key_in_the_url_works_for_orders_too_as_it_always_did(
     async with (
         start_owner("planner", answers),
         start_gateway() as gateway,
-        httpx.AsyncClient(base_url=gateway.url) as stranger,
+        httpx.AsyncClient(base_url=gateway.url, timeout=60) as stranger,
     ):
         answer = await stranger.post(f"/tasks?api_key={KEY}", json={"title": "t"})
     assert answer.status_code == 201
@@ -153,7 +153,7 @@ async def test_without_required_keys_local_calls_get_through_and_roles_still_low
 ) -> None:
     async with (
         start_gateway(require_api_key=False, feature_rbac=True) as gateway,
-        httpx.AsyncClient(base_url=gateway.url) as stranger,
+        httpx.AsyncClient(base_url=gateway.url, timeout=60) as stranger,
     ):
         assert (await stranger.get("/events")).status_code == 200
         refused = await stranger.post("/tasks", json={"title": "t"}, headers={"X-Role": "viewer"})

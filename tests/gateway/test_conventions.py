@@ -21,7 +21,7 @@ from tests.gateway.conftest import KEY, StartGateway, StartOwner
 async def test_health_needs_no_key_and_says_starting_until_every_owner_has_answered(
     start_gateway: StartGateway, start_owner: StartOwner
 ) -> None:
-    async with start_gateway() as gateway, httpx.AsyncClient(base_url=gateway.url) as stranger:
+    async with start_gateway() as gateway, httpx.AsyncClient(base_url=gateway.url, timeout=60) as stranger:
         alone = (await stranger.get("/health")).json()
         assert (alone["status"], alone["db_ok"], alone["orchestrator"]) == ("starting", True, "down")
     owners = [start_owner(name) for name in ("planner", "executor", "feedback", "publisher", "rag")]

@@ -118,7 +118,7 @@ async def test_a_zip_is_published_listed_pinned_compared_shared_and_swept(http: 
     assert (again.json()["id"], again.headers["Idempotent-Replayed"]) == (sent.json()["id"], "true")
     first = await ended(http, sent.headers["Location"])
     assert (first["files"], first["latest"], "--v1." in first["url"]) == (2, True, True)
-    async with httpx.AsyncClient() as browser:
+    async with httpx.AsyncClient(timeout=60) as browser:
         shown = await browser.get(first["latest_url"].replace(httpx.URL(first["latest_url"]).host, "127.0.0.1"))
         assert "<title>one</title>" in shown.text
 

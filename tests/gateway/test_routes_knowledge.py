@@ -79,7 +79,7 @@ async def ended(http: httpx.AsyncClient, added: httpx.Response, state: str = "re
         found: dict[str, Any] = (await http.get(added.headers["Location"])).json()
         return found if found["state"] in ("ready", "failed", "needs_ocr") else None
 
-    found = await eventually(there, what="the end of the ingestion", timeout=30)
+    found = await eventually(there, what="the end of the ingestion")
     assert found["state"] == state, found
     return found
 

@@ -50,7 +50,7 @@ async def test_streams_have_three_replicas_and_outlive_any_one_server() -> None:
             child = cluster.parts[name].child
             killed = child.pid
             child.signal(signal.SIGKILL)
-            await eventually(lambda: serves(keeper), timeout=30, what=f"the bus without {name}")
+            await eventually(lambda: serves(keeper), what=f"the bus without {name}")
             await eventually(lambda: child.running and child.pid != killed, what=f"{name} started again")
             await cluster.servers.whole()
             assert await keeper.verify() == []

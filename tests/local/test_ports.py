@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ FEW = 40  # to choose from: what is given twice by chance shows at once
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "SPAN", FEW)
+    monkeypatch.setattr(ports, "_held", OrderedDict())  # without those that other tests were given
 
 
 def test_ports_are_ones_that_no_outgoing_connection_can_be_given() -> None:

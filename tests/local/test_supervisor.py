@@ -66,7 +66,7 @@ class Supervisor:
         await self._said(lambda: any(re.search(pattern, line) for line in self.lines), pattern)
 
     async def ended(self) -> int:
-        await eventually(lambda: self.process.poll() is not None, timeout=40, what="the supervisor's end")
+        await eventually(lambda: self.process.poll() is not None, what="the supervisor's end")
         self._reader.join(5)
         return int(self.process.returncode)
 

@@ -43,7 +43,7 @@ class World:
 
     async def ask(self, request: Request[A], **kw: Any) -> A:
         assert self.executor.chassis is not None
-        return await self.executor.chassis.bus.ask(request, Context(request_id="test"), **kw)
+        return await self.executor.chassis.bus.ask(request, Context(request_id="test"), **({"patience": 60} | kw))
 
     async def created(self, title: str = "Write a report", **fields: Any) -> TaskCreated:
         return await self.ask(planner.CreateTask(command_id=uuid4(), title=title, **fields))

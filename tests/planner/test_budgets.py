@@ -117,6 +117,7 @@ async def test_the_round_that_was_paid_is_not_paid_again_when_the_repair_has_wai
         assert "'nowhere'" in priced.calls[1].user
         [drafted] = await planner.pool.fetch("select body from outbox where subject like '%.plan.drafted.%'")
         told = json.loads(drafted["body"])
+        await eventually(lambda: len(world.executor.settled) == 2)
         assert Decimal(told["cost_usd"]) == sum(s.amount_usd or 0 for s in world.executor.settled) > 0
         assert (told["origin"], await planner.pool.fetchval("select count(*) from draft_calls")) == ("repaired", 0)
 
@@ -130,6 +131,7 @@ async def test_a_draft_that_fails_tells_what_its_earlier_attempts_have_cost_too(
         task = await world.task()
         assert await drafted(world, task) is PlanStatus.READY
         [fact] = await planner.pool.fetch("select body from outbox where subject like '%.plan.drafted.%'")
+        await eventually(lambda: len(world.executor.settled) == 2)
         settled = [s.amount_usd for s in world.executor.settled]
         assert settled[0] == world.executor.reserved[0].amount_usd
         assert Decimal(json.loads(fact["body"])["cost_usd"]) == sum(amount or 0 for amount in settled)

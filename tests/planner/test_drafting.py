@@ -199,18 +199,19 @@ async def test_a_planner_killed_in_the_middle_of_a_draft_is_replaced_by_another(
     world: World, model: FakeOpenAI, tmp_path: Path
 ) -> None:
     model.script(Behaviour(first_token_s=60), answers(step("a")))
-    environment = {**os.environ, **world.urls, "PLANNER_DRAFT_LEASE": "1", "PLANNER_DRAFT_WAIT": "0.1"}
+    environment = {**os.environ, **world.urls, "PLANNER_DRAFT_WAIT": "0.1"}
     command = [sys.executable, "-m", "services.planner"]
     with (tmp_path / "planner.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=log, stderr=log)
     try:
-        task = await eventually(world.task, timeout=30, what="the planner answers")
+        task = await eventually(world.task, what="the planner answers")
         assert (await world.ask(drafting(task))).pending
         await model.until(lambda: len(model.calls) == 1)
     finally:
         process.kill()
         await process.wait()
     async with world.start_planner() as chassis:
+        await chassis.pool.execute("update jobs set lease_until = clock_timestamp()")
         await eventually(jobs_are(chassis, "done"))
         assert (await world.now(task)).status is TaskStatus.READY
         assert [call.outcome for call in model.calls] == ["disconnected", "done"]
@@ -231,11 +232,12 @@ async def test_a_draft_that_was_recorded_before_its_worker_died_is_not_paid_twic
 
 
 async def test_a_task_deleted_meanwhile_ends_its_draft(world: World, model: FakeOpenAI) -> None:
-    model.script(Behaviour(first_token_s=0.5))
+    model.script(Behaviour(held=True))
     async with world.start_planner(draft_wait=0.1) as chassis:
         task = await world.task()
         await world.ask(drafting(task))
         await world.ask(planner.DeleteTask(command_id=uuid4(), task_id=task.id))
+        model.release()
         await eventually(jobs_are(chassis, "failed"))
 
 

@@ -204,10 +204,11 @@ async def test_a_launch_that_the_executor_refuses_fails_its_task(live: World) ->
 async def test_a_slow_supervisor_is_not_waited_for_and_the_run_comes_under_the_promised_id(
     world: World, model: FakeOpenAI
 ) -> None:
-    model.script(Behaviour(first_token_s=1, output={"plan": [step("a")]}))
+    model.script(Behaviour(held=True, output={"plan": [step("a")]}))
     async with world.start_planner(launch_wait=0.1):
         accepted = await world.ask(launch(task_spec={"description": "d"}))
         assert world.executor.asked == []
+        model.release()
         await eventually(lambda: [run.run_id for run in world.executor.asked] == [accepted.run_id])
 
 
@@ -223,7 +224,7 @@ async def test_a_planner_stopped_before_the_executor_was_asked_starts_the_run_af
             task = await world.now(accepted.task_id)
             return (task.status, task.run_id) == (TaskStatus.RUNNING, accepted.run_id)
 
-        await eventually(runs, timeout=30)
+        await eventually(runs)
     assert len({json.dumps([n.key for n in run.nodes]) for run in world.executor.asked}) == 1, "drafted once"
 
 

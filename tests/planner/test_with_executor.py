@@ -39,7 +39,7 @@ class Both:
         self.model = model
 
     async def ask(self, request: Request[A]) -> A:
-        return await self.client.bus.ask(request, Context(request_id="test"))
+        return await self.client.bus.ask(request, Context(request_id="test"), patience=60)
 
     async def task(self, title: str, *nodes: dict[str, Any], **fields: Any) -> Task:
         task = (await self.ask(CreateTask(command_id=uuid4(), title=title, **fields))).task
@@ -192,7 +192,7 @@ async def test_a_planner_killed_while_the_last_completion_comes_starts_the_waiti
     with (tmp_path / "planner.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **urls}, stdout=log, stderr=log)
     try:
-        first = await eventually(lambda: executor.task("First", HELD), timeout=30, what="the planner answers")
+        first = await eventually(lambda: executor.task("First", HELD), what="the planner answers")
         executor.model.release()
         order = CreateTask(command_id=uuid4(), title="Waits", auto_start=True, dependencies=[first.id])
         waiting = (await executor.ask(order)).task

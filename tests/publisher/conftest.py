@@ -160,7 +160,7 @@ class World:
         return self.others.executor
 
     async def ask(self, request: Request[A]) -> A:
-        return await self.executor.bus.ask(request, Context(request_id="test", actor="ann"))
+        return await self.executor.bus.ask(request, Context(request_id="test", actor="ann"), patience=60)
 
     async def tell(self, *facts: Event) -> None:
         """As the executor's outbox does."""

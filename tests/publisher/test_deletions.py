@@ -62,7 +62,7 @@ async def _all_answer(browser: Browser, addresses: list[str | None], status: int
 @pytest.fixture
 async def sweeping(world: World) -> AsyncIterator[Browser]:
     """What nothing names is unused at once."""
-    async with world.start_publisher(unused_after=0.0), httpx.AsyncClient() as http:
+    async with world.start_publisher(unused_after=0.0), httpx.AsyncClient(timeout=60) as http:
         yield Browser(world, http)
 
 

@@ -45,7 +45,7 @@ async def stalled(url: str, count: int) -> AsyncIterator[None]:
 
 
 async def test_who_does_not_read_keeps_nobody_from_the_object_store(world: World) -> None:
-    async with world.start_publisher(cache=65_536), httpx.AsyncClient(timeout=20) as http:
+    async with world.start_publisher(cache=65_536), httpx.AsyncClient(timeout=60) as http:
         browser = Browser(world, http)
         preview = await browser.publish(SITE)
         url = f"{preview.url}film.mp4"
@@ -58,7 +58,7 @@ async def test_who_does_not_read_keeps_nobody_from_the_object_store(world: World
 
 @pytest.fixture
 async def browser(world: World) -> AsyncIterator[Browser]:
-    async with world.start_publisher(), httpx.AsyncClient(headers={"accept-encoding": "identity"}) as http:
+    async with world.start_publisher(), httpx.AsyncClient(headers={"accept-encoding": "identity"}, timeout=60) as http:
         yield Browser(world, http)
 
 
@@ -92,7 +92,7 @@ async def test_a_shared_link_is_over_on_time_also_while_nobody_can_be_asked(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sites, "FRESH", float("inf"))  # what was said once is all there is, as in an outage
-    async with world.start_publisher(), httpx.AsyncClient() as http:
+    async with world.start_publisher(), httpx.AsyncClient(timeout=60) as http:
         browser = Browser(world, http)
         preview = await browser.publish({"index.html": b"<p>one"})
         share = await world.ask(CreateShare(command_id=uuid4(), preview_id=preview.id))

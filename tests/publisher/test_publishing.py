@@ -256,7 +256,7 @@ async def test_an_object_store_that_is_away_is_waited_for_and_nothing_is_lost(wo
         gate.take_away()
         sent = [await world.ask(order) for order in orders]
         told = "select count(*) from jobs where kind = 'publish' and error like '%does not answer%'"
-        await eventually(lambda: chassis.pool.fetchval(f"{told} having count(*) = 2"), timeout=40, what="both wait")
+        await eventually(lambda: chassis.pool.fetchval(f"{told} having count(*) = 2"), what="both wait")
         waiting = [await world.ask(GetPreview(preview_id=preview.id)) for preview in sent]
         assert [preview.state for preview in waiting] == [PreviewState.PUBLISHING] * 2
         assert (await world.ask(GetPreview(task_id=task))).version == 1
@@ -335,7 +335,7 @@ async def test_a_publisher_that_is_killed_leaves_the_old_version_and_the_next_on
     task, slow = world.task(), File("large.bin", noise())
     connection = await asyncpg.connect(str(database))
     async with gated(world) as gate, killed_after(world, tmp_path / "log", S3_ENDPOINT_URL=gate.url) as process:
-        old = await eventually(lambda: world.submit(task, a_site(1)), timeout=30)
+        old = await eventually(lambda: world.submit(task, a_site(1)))
         await world.ended(old.id)
         order = await kept(world, task, a_site(2, slow))
         gate.freeze()
@@ -364,7 +364,7 @@ async def watched(world: World, task: UUID, sent: Preview) -> list[int]:
     """Which version each of many visitors sees, until the new one is there."""
     seen, address = list[int](), urlsplit((await world.ask(GetPreview(task_id=task))).latest_url or "")
     async with httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{address.port}", headers={"Host": address.netloc}
+        base_url=f"http://127.0.0.1:{address.port}", headers={"Host": address.netloc}, timeout=60
     ) as client:
         while True:
             is_there = (await world.ask(GetPreview(preview_id=sent.id))).state is PreviewState.READY

@@ -33,7 +33,7 @@ async def test_what_a_killed_publisher_had_begun_to_collect_is_collected_once_by
     world.others.may_answer.clear()
     async with a_process(world) as child:
         await world.complete(*cases)
-        await eventually(lambda: len(world.others.asked) >= 3, what="collections under way", timeout=30)
+        await eventually(lambda: len(world.others.asked) >= 3, what="collections under way")
         child.send_signal(signal.SIGKILL)
         await child.wait()
     world.others.may_answer.set()
@@ -90,7 +90,7 @@ async def test_results_wait_for_an_object_store_that_is_away_and_what_is_known_i
         gate.take_away()
         await world.complete(case)
         told = "select exists (select from jobs where kind = 'collect' and error like '%does not answer%')"
-        await eventually(lambda: chassis.pool.fetchval(told), timeout=40, what="the collection waits")
+        await eventually(lambda: chassis.pool.fetchval(told), what="the collection waits")
         assert set(await world.collected(before)) == {"guide.md"}
         with pytest.raises(RetryLater, match="object store"):
             await Agent(world, case).write("a.md", "an agent is told to wait, and asks again")

@@ -51,7 +51,7 @@ class Browser:
 
 @pytest.fixture
 async def browser(world: World) -> AsyncIterator[Browser]:
-    async with world.start_publisher(), httpx.AsyncClient(headers={"accept-encoding": "identity"}) as http:
+    async with world.start_publisher(), httpx.AsyncClient(headers={"accept-encoding": "identity"}, timeout=60) as http:
         yield Browser(world, http)
 
 
@@ -176,7 +176,7 @@ async def test_parts_are_sent_and_those_behind_the_end_refused(browser: Browser)
 
 async def test_what_is_too_large_to_keep_passes_through(world: World) -> None:
     large = random.Random(1).randbytes(2**20)  # of a cache of 64 KiB
-    async with world.start_publisher(cache=65_536), httpx.AsyncClient() as http:
+    async with world.start_publisher(cache=65_536), httpx.AsyncClient(timeout=60) as http:
         browser = Browser(world, http)
         preview = await browser.publish({"index.html": b"x", "film.mp4": large})
         url = f"{preview.latest_url}film.mp4"

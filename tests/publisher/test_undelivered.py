@@ -65,7 +65,7 @@ async def test_a_result_that_cannot_be_collected_is_not_given_up(world: World, m
         with monkeypatch.context() as patched:
             patched.setattr(collecting, "document", broken)
             await world.complete(case)
-            await eventually(lambda: _tried(world, tried, 6), what="many attempts", timeout=30)
+            await eventually(lambda: _tried(world, tried, 6), what="many attempts")
         await _tried(world, tried, 0)
         assert set(await world.collected(case)) == {"guide.md"}
 

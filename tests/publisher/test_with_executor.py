@@ -64,7 +64,7 @@ class All:
         self.model = model
 
     async def ask(self, request: Request[A]) -> A:
-        return await self.client.bus.ask(request, Context(request_id="test"))
+        return await self.client.bus.ask(request, Context(request_id="test"), patience=60)
 
     async def completed(self, gate: str, **node: Any) -> tuple[UUID, Node]:
         order = {"command_id": uuid4(), "run_id": uuid4(), "title": "A guide", "gate": gate, "task_id": uuid4()}
@@ -75,7 +75,7 @@ class All:
             found = await self.ask(GetRun(run_id=run_id))
             return (found.nodes or [])[0] if found.run.status is RunStatus.COMPLETED else None
 
-        return run_id, await eventually(is_so, timeout=30, what="the run's completion")
+        return run_id, await eventually(is_so, what="the run's completion")
 
     async def preview(self, run_id: UUID) -> Preview:
         async def is_ready() -> Preview | None:
@@ -127,7 +127,7 @@ async def test_a_site_that_an_agent_wrote_opens_when_its_node_has_completed(ever
     )
     host, _, path = (preview.url or "").removeprefix("http://").partition("/")
     port = host.rpartition(":")[2]
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers={"Host": host}) as browser:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers={"Host": host}, timeout=60) as browser:
         assert (await browser.get(f"/{path}")).text == PAGE
     made = await everything.artifacts(run_id)
     assert [a.name for a in made] == ["index.html", "site (site)", "site.md", "The tables"]

@@ -26,7 +26,7 @@ GUIDE = {"id": "guide", "title": "Synthesis: the tides"}
 async def browse(url: str, **headers: str) -> httpx.Response:
     """As a browser does, which knows that all hosts below localhost are this machine."""
     asked = httpx.URL(url)
-    async with httpx.AsyncClient(trust_env=False) as browser:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as browser:
         named = {"Host": asked.netloc.decode()} | headers
         return await browser.get(asked.copy_with(host="127.0.0.1"), headers=named)
 
