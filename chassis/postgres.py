@@ -63,11 +63,25 @@ async def _reach(*where: Any, **how: Any) -> asyncpg.Connection[Any]:
     return connection
 
 
+async def _as_it_is(_: Connection) -> None:
+    pass
+
+
 #: small statements, many at once: one that reads much must not take the cores from all the others
 POOL_SETTINGS = {"jit": "off", "max_parallel_workers_per_gather": "0"}
 
 
 async def create_pool(url: str, schema: str, *, size: int = 8, **settings: str) -> Pool:
+    return await _pool(url, schema, size, settings)
+
+
+async def create_reading_pool(url: str, schema: str, *, size: int = 8, **settings: str) -> Pool:
+    """For statements that change nothing of their session, locks included: putting it right again behind them would cost
+    each one a second round trip."""
+    return await _pool(url, schema, size, settings, reset=_as_it_is)
+
+
+async def _pool(url: str, schema: str, size: int, settings: dict[str, str], **how: Any) -> Pool:
     return await asyncpg.create_pool(
         url,
         min_size=1,
@@ -78,6 +92,7 @@ async def create_pool(url: str, schema: str, *, size: int = 8, **settings: str) 
         connect=_reach,
         init=_use_json,
         server_settings={"search_path": f"{schema},public", "application_name": schema, **POOL_SETTINGS, **settings},
+        **how,
     )
 
 

@@ -103,6 +103,22 @@ def test_frequent_terms_lead_nowhere_but_still_count() -> None:
     assert len(found.weights) == 10
 
 
+def test_what_a_quarter_has_leads_nowhere_unless_it_is_all_there_is() -> None:
+    found = lexical({"rare": 1, "le": 2, "que": 3}, {1: 10, 2: 2_600, 3: 9_000}, 10_000, [])
+    assert found is not None
+    assert (found.query, len(found.weights)) == ("'rare'", 3)
+    only = lexical({"le": 2, "que": 3}, {2: 2_600, 3: 9_000}, 10_000, [])
+    assert only is not None
+    assert only.query == "'le'"
+
+
+def test_a_few_chunks_are_led_to_by_the_rarest_terms() -> None:
+    terms = {f"t{n}": n for n in range(1, 11)}
+    found = lexical(terms, dict.fromkeys(range(1, 11), 1_000), 20_000, [])
+    assert found is not None
+    assert found.query == "'t1' | 't10' | 't2' | 't3'"
+
+
 def test_a_stem_cannot_leave_its_quotes() -> None:
     found = lexical({"a' | 'b\\": 1}, {1: 1}, 10_000, [])
     assert found is not None

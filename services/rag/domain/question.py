@@ -10,10 +10,12 @@ from contracts.knowledge import Language
 from services.rag.domain.analysis import place, stems
 
 MOST_SPACES = 200  # beyond that it costs more to look for all of them than to look which one a chunk is of
-LEADING = 4  # terms, the rarest, that always lead to candidates
-MOST_LED_TO = 10_000  # chunks to which the others may lead
+LEADING = 4  # terms, the rarest, that always lead to candidates among many chunks
+MOST_LED_TO = 10_000  # of many chunks, to which the others may lead
 LITTLE = 3_000  # chunks, of which none is looked for: all are compared
-FEW = 20_000  # chunks, all of which may be led to
+FEW = 20_000  # chunks; more are many
+MOST_OF_FEW_LED_TO = 4_000
+OFTEN = 0.25  # of all chunks: what these have, such as the small words of another language, leads nowhere
 MOST_TERMS = 200  # of a question
 
 
@@ -31,6 +33,11 @@ def terms_of(question: str, languages: Iterable[Language]) -> dict[str, int]:
     return {stem: place(stem) for stem in list(found)[:MOST_TERMS]}
 
 
+def all_places_of(question: str) -> set[int]:
+    """Of its terms in whatever languages it may be asked."""
+    return {place for language in Language for place in terms_of(question, [language]).values()}
+
+
 def lexical(terms: Mapping[str, int], counts: Mapping[int, int], chunks: int, spaces: Sequence[str]) -> Lexical | None:
     """None when nothing that is searched has any of these terms. `counts` are of chunks that have a term, by its place."""
     known = sorted((counts[place], stem) for stem, place in terms.items() if counts.get(place, 0) > 0)
@@ -42,10 +49,11 @@ def lexical(terms: Mapping[str, int], counts: Mapping[int, int], chunks: int, sp
 
 
 def _leading(known: Sequence[tuple[int, str]], chunks: int) -> list[str]:
-    """The rarest first."""
+    """The rarest first. The others count where they are, and would lead to what has nothing else."""
+    always, most = (LEADING, MOST_LED_TO) if chunks > FEW else (1, MOST_OF_FEW_LED_TO)
     leading, led_to = list[str](), 0
     for count, stem in known:
-        if chunks > FEW and len(leading) >= LEADING and led_to + count > MOST_LED_TO:
+        if leading and (count > OFTEN * chunks or (len(leading) >= always and led_to + count > most)):
             break
         leading.append(stem)
         led_to += count

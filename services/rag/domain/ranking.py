@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from services.rag.domain.grams import likeness
+import numpy as np
+
+from services.rag.domain.grams import Floats, likeness
 
 PER_DOCUMENT = 3  # chunks
 #: of `cosine`, `bm25`, `grams`, `title`; found on collections in two languages
@@ -47,50 +49,49 @@ class Ranked:
 
 def rank(question: str, candidates: Sequence[Candidate], limit: int, *, with_vectors: bool) -> list[Ranked]:
     """The best first; equals in a fixed order."""
-    ranked = sorted(
-        _scored(question, candidates, WEIGHTS if with_vectors else WITHOUT_VECTORS),
-        key=lambda each: (-each.score, each.candidate.document_id, each.candidate.ord),
-    )
-    kept, taken = list[Ranked](), Counter[UUID]()
-    for each in ranked:
-        taken[each.candidate.document_id] += 1
-        if taken[each.candidate.document_id] <= PER_DOCUMENT:
-            kept.append(each)
-    return _joined(kept)[:limit]
+    parts = _parts(question, candidates)
+    weights = WEIGHTS if with_vectors else WITHOUT_VECTORS
+    totals = np.round(sum(weights[name] * parts[name] for name in weights), 6).tolist()
+    order = sorted(range(len(candidates)), key=lambda at: (-totals[at], candidates[at].document_id, candidates[at].ord))
+    kept, taken = list[int](), Counter[UUID]()
+    for at in order:
+        taken[candidates[at].document_id] += 1
+        if taken[candidates[at].document_id] <= PER_DOCUMENT:
+            kept.append(at)
+    passages = _joined([candidates[at] for at in kept])[:limit]
+    values = {name: part.tolist() for name, part in parts.items()}
+    return [
+        Ranked(passage, totals[kept[at]], {name: values[name][kept[at]] for name in values}) for at, passage in passages
+    ]
 
 
-def _scored(question: str, candidates: Sequence[Candidate], weights: dict[str, float]) -> list[Ranked]:
+def _parts(question: str, candidates: Sequence[Candidate]) -> dict[str, Floats]:
+    """Each from 0 to 1; words and grams against the best of the candidates."""
+    bm25 = np.array([each.bm25 for each in candidates], np.float64)
     grams = likeness(question, [each.folded for each in candidates])
-    most_grams = max(float(grams.max(initial=0.0)), 1e-9)
-    most_bm25 = max((each.bm25 for each in candidates), default=0.0) or 1.0
-    ranked = []
-    for each, gram in zip(candidates, grams, strict=True):
-        scores = {
-            "cosine": _part(each.cosine),
-            "bm25": _part(each.bm25 / most_bm25),
-            "grams": _part(float(gram) / most_grams),
-            "title": _part(each.title),
-        }
-        total = sum(weights[name] * value for name, value in scores.items())
-        ranked.append(Ranked(each, round(total, 6), scores))
-    return ranked
+    found: dict[str, Floats] = {
+        "cosine": np.array([each.cosine for each in candidates], np.float64),
+        "bm25": bm25 / (float(bm25.max(initial=0.0)) or 1.0),
+        "grams": grams / max(float(grams.max(initial=0.0)), 1e-9),
+        "title": np.array([each.title for each in candidates], np.float64),
+    }
+    return {name: part.clip(0.0, 1.0).round(6) for name, part in found.items()}
 
 
-def _part(value: float) -> float:
-    return round(min(max(value, 0.0), 1.0), 6)
-
-
-def _joined(ranked: Sequence[Ranked]) -> list[Ranked]:
-    """What follows on something better in its document is shown with it, at the better one's place."""
-    passages = list[Ranked]()
-    for each in ranked:
-        for at, other in enumerate(passages):
-            joined = _join(other.candidate, each.candidate)
+def _joined(ranked: Sequence[Candidate]) -> list[tuple[int, Candidate]]:
+    """What follows on something better in its document is shown with it, at the better one's place. With the place that
+    the better one had."""
+    passages, of_document = list[tuple[int, Candidate]](), defaultdict[UUID, list[int]](list)
+    for place, each in enumerate(ranked):
+        near = of_document[each.document_id]
+        for at in near:
+            joined = _join(passages[at][1], each)
             if joined is not None:
-                passages[at] = replace(other, candidate=joined)
+                passages[at] = passages[at][0], joined
                 break
         else:
-            passages.append(each)
+            near.append(len(passages))
+            passages.append((place, each))
     return passages
 
 
