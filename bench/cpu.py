@@ -7,17 +7,18 @@ from collections.abc import Iterable
 import psutil
 
 
-def seconds(roots: Iterable[int]) -> float:
-    """User and system time of these processes, their living descendants, and the children they have buried."""
-    return sum(_own(process) for process in _trees(roots).values())
+def seconds(roots: Iterable[int], *, alone: bool = False) -> float:
+    """User and system time of these processes and the children they have buried, and of their living descendants unless
+    they are counted `alone`."""
+    return sum(_own(process) for process in _trees(roots, alone).values())
 
 
-def _trees(roots: Iterable[int]) -> dict[int, psutil.Process]:
+def _trees(roots: Iterable[int], alone: bool) -> dict[int, psutil.Process]:
     found: dict[int, psutil.Process] = {}
     for pid in roots:
         try:
             root = psutil.Process(pid)
-            found |= {process.pid: process for process in (root, *root.children(recursive=True))}
+            found |= {process.pid: process for process in (root, *(() if alone else root.children(recursive=True)))}
         except psutil.NoSuchProcess:
             continue
     return found

@@ -32,12 +32,15 @@ class World:
 
 
 @asynccontextmanager
-async def world(scale: Mapping[str, int] | None = None, **variables: str) -> AsyncIterator[World]:
+async def world(
+    scale: Mapping[str, int] | None = None, *, home: Path | None = None, **variables: str
+) -> AsyncIterator[World]:
+    """In a directory that goes with it, unless a `home` is given."""
     with tempfile.TemporaryDirectory(prefix="fluidcrew-bench-") as directory:
         os.chmod(directory, 0o755)
         environment = {**os.environ, **settings(), **variables}
         silent = lambda source, line: None  # noqa: E731
-        async with running_stack(Path(directory) / "home", scale, environ=environment, log=silent) as running:
+        async with running_stack(home or Path(directory) / "home", scale, environ=environment, log=silent) as running:
             bus = await nats.connect(running.stack.nats_urls["planner"], inbox_prefix="_INBOX_planner")
             headers = {"X-API-Key": KEY}
             async with httpx.AsyncClient(base_url=running.api_url, headers=headers, timeout=60) as http:

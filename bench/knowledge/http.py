@@ -20,11 +20,13 @@ LOOK_EVERY = 0.02
 MOST_SECONDS = 120.0
 
 
-async def answers(http: httpx.AsyncClient, spaces: Sequence[UUID], questions: Sequence[str]) -> list[float]:
-    """Seconds of each answer of ten; one space of them for each question, in turn. No question is asked twice."""
+async def answers(
+    http: httpx.AsyncClient, scopes: Sequence[Sequence[UUID]], questions: Sequence[str], clients: int = CLIENTS
+) -> list[float]:
+    """Seconds of each answer of ten; one scope of them for each question, in turn. No question is asked twice."""
 
     async def one(at: int) -> float:
-        body = {"query": questions[at], "space_ids": [str(spaces[at % len(spaces)])], "limit": 10}
+        body = {"query": questions[at], "space_ids": [str(id) for id in scopes[at % len(scopes)]], "limit": 10}
         began = time.perf_counter()
         answer = (await http.post("/knowledge/search", json=body)).raise_for_status()
         took = time.perf_counter() - began
@@ -32,7 +34,7 @@ async def answers(http: httpx.AsyncClient, spaces: Sequence[UUID], questions: Se
             raise RuntimeError(f"searched without vectors: {answer.json()['degraded']}")
         return took
 
-    return await gathered(CLIENTS, [partial(one, at) for at in range(len(questions))])
+    return await gathered(clients, [partial(one, at) for at in range(len(questions))])
 
 
 async def papers(http: httpx.AsyncClient, collection: Collection, times: int) -> list[float]:

@@ -102,8 +102,8 @@ async def _in_a_library(
     found: Found, running: World, peers: Mapping[str, Peer], asked: Sequence[Collection], directory: Path
 ) -> None:
     print(f"search in {found.effort.chunks:,} chunks", flush=True)
-    shelf = await _shelf(running, found.effort.chunks)
-    questions = _questions(asked, found.effort.asked)
+    shelf = await shelved(running, found.effort.chunks)
+    questions = questions_of(asked, found.effort.asked)
     found.speeds = await speed.against_study(shelf, questions)
     for name in shelf.library.scopes():
         found.recalls[name] = await speed.recall(shelf, questions, name)
@@ -111,13 +111,13 @@ async def _in_a_library(
     for breadth in BREADTHS:
         found.breadths[breadth] = await speed.recall(shelf, questions, "50 %", **{"hnsw.ef_search": breadth})
         print(f"  recall, scope 50 %, ef_search {breadth}: {found.breadths[breadth]}", flush=True)
-    fresh = [f"{question.text} ?" for question in _questions(asked, found.effort.over_http)]
-    scopes = [shelf.spaces[scope[0]] for scope in shelf.library.scopes()["5 %"]]
+    fresh = [f"{question.text} ?" for question in questions_of(asked, found.effort.over_http)]
+    scopes = [shelf.asked_for(scope) for scope in shelf.library.scopes()["5 %"]]
     found.answers = await http.answers(running.http, scopes, list(dict.fromkeys(fresh)))
     found.scoped, found.loaded = await rivals.in_scopes(peers, shelf.library, questions, directory)
 
 
-async def _shelf(running: World, chunks: int) -> Shelf:
+async def shelved(running: World, chunks: int) -> Shelf:
     url = running.running.stack.databases["rag"]
     async with _connected(url) as connection:
         made = library(*await store.seeds(connection), chunks, np.random.default_rng(chunks))
@@ -136,7 +136,7 @@ async def _connected(url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
         await connection.close()
 
 
-def _questions(asked: Sequence[Collection], most: int) -> list[Question]:
+def questions_of(asked: Sequence[Collection], most: int) -> list[Question]:
     """As many of each collection as there are, by turns."""
     queues = [list(collection.questions.values()) for collection in asked]
     texts = [queue[at] for at in range(max(map(len, queues))) for queue in queues if at < len(queue)][:most]

@@ -9,7 +9,8 @@ from typing import Any
 from bench.contestant import LeftOut
 from bench.peers import environments
 from services.rag.embedding.graph import FORMAT, FUSED, OPSET, WIDTH, Graph
-from services.rag.embedding.weights import NoModel, load_weights, tokenizer_file
+from services.rag.embedding.published import NoModel, tokenizer_file
+from services.rag.embedding.weights import load_weights
 
 FILES = ("config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 

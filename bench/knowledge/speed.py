@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from bench.figures import quantile
 from bench.knowledge import store
 from bench.knowledge.library import Library
 from chassis.context import Context
-from chassis.postgres import Pool, create_pool
+from chassis.postgres import Pool, create_reading_pool
 from contracts.knowledge import Embedder, Search
 from services.rag.domain.question import idf, terms_of
 from services.rag.domain.rights import Who
@@ -120,8 +121,8 @@ class Known:
 async def against_study(shelf: Shelf, questions: Sequence[Question]) -> dict[str, Speed]:
     """Both answer each question in turn, and who begins changes."""
     found = {}
-    ours = await create_pool(shelf.url, "rag", size=2, **SETTINGS)
-    theirs = await create_pool(shelf.url, "rag", size=2, **store.STUDY_SETTINGS)
+    ours = await create_reading_pool(shelf.url, "rag", size=2, **SETTINGS)
+    theirs = await create_reading_pool(shelf.url, "rag", size=2, **store.STUDY_SETTINGS)
     async with ours, theirs:
         timed = Timed(ours)
         searching = Searching(timed, Known(questions), exact=EXACT)  # type: ignore[arg-type]
@@ -141,7 +142,7 @@ async def against_study(shelf: Shelf, questions: Sequence[Question]) -> dict[str
 async def _ours(
     speed: Speed, shelf: Shelf, searching: Searching, timed: Timed, scope: Sequence[int], question: Question
 ) -> None:
-    """All of its statements: whose spaces, how many chunks have each term, whether there is a graph, the search."""
+    """All of its statements: whose spaces and how many chunks have each term, whether there is a graph, the search."""
     timed.whole = timed.searching = 0.0
     ask = Search(query=question.text, space_ids=shelf.asked_for(scope), limit=DEPTH)
     answer = await searching.search(ask, Context())
@@ -154,7 +155,8 @@ async def _study(speed: Speed, shelf: Shelf, pool: Pool, scope: Sequence[int], q
     numbers = [shelf.numbers[space] for space in scope]
     chunks = sum(len(shelf.library.spaces[space].rows) for space in scope)
     terms = terms_of(question.text, {shelf.library.spaces[space].language for space in scope})
-    counts = await SearchStore(pool).counts(numbers, list(terms.values()))
+    asked = await SearchStore(pool).asked(store.COMPANY, shelf.asked_for(scope), Who.of(None), terms.values())
+    counts = sum((Counter(space.having) for space in asked), Counter[int]())
     known = sorted((counts[place], stem) for stem, place in terms.items() if counts.get(place))
     weights = {terms[stem]: idf(count, chunks) for count, stem in known}
     leading = [stem for _, stem in known][: PRUNED_TO if chunks > EXACT else None]
@@ -183,7 +185,7 @@ class Recall:
 async def recall(shelf: Shelf, questions: Sequence[Question], name: str, **settings: str) -> Recall:
     """Of the vectors' leg as the product searches a scope of this share, with these settings instead of its own."""
     scopes, shares, seconds = shelf.library.scopes()[name], [], []
-    async with await create_pool(shelf.url, "rag", size=1, **SETTINGS | settings) as pool:
+    async with await create_reading_pool(shelf.url, "rag", size=1, **SETTINGS | settings) as pool:
         searches = SearchStore(pool)
         for at, question in enumerate(questions):
             scope = scopes[at % len(scopes)]

@@ -167,8 +167,9 @@ async def _count(connection: Connection, numbers: Sequence[int]) -> None:
     )  # fmt: skip
     await connection.execute(
         """
-        insert into space_stats (space, documents, chunks, length)
-        select space, count(distinct document_id), count(*), sum(length) from chunks where space = any($1) group by space
+        insert into space_stats (space, space_id, documents, chunks, length)
+        select c.space, s.id, count(distinct document_id), count(*), sum(length)
+        from chunks c join spaces s on s.number = c.space where c.space = any($1) group by c.space, s.id
         """,
         numbers, timeout=300,
     )  # fmt: skip
