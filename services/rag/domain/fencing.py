@@ -10,7 +10,9 @@ from contracts.knowledge import Findings, Found
 
 MOST_OF_A_PASSAGE = 2_500  # characters
 MOST = 14_000  # of all passages together: what a model is told is cut at 16,000
-NUMBERED = re.compile(r"(?:^|(?<=[\n\x0b\x0c\x85\u2028\u2029]))(?=[^\S\n]*\[\s*\d)")  # a line as passages begin with
+LINE_ENDS = r"\n\x0b\x0c\x85\u2028\u2029"
+#: a line as passages begin with
+NUMBERED = re.compile(rf"(?:^|(?<=[{LINE_ENDS}]))(?=[^\S{LINE_ENDS}]*\[\s*\d)")
 NOTHING = "Nothing was found. Say so where it matters, and do not cite."
 
 

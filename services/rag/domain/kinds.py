@@ -8,13 +8,17 @@ from enum import StrEnum
 MIB = 2**20
 LARGEST = 100 * MIB  # of a file that is read
 LONGEST = 5_000_000  # characters of text that a document may have
+SHORT = 64 * 2**10  # bytes of a text that is read and cut at once: a process of its own would take longer to start
 SAMPLE = 8192  # bytes that decide
 
-HTML_BEGINS = re.compile(rb"(?is)\s*(<!--.*?-->\s*)*(<\?xml[^>]*>\s*)?<(!doctype\s+html|html|head|body)\b")
+# atomic: comments that could be told apart in other ways as well would be tried in all of them, for hours
+HTML_BEGINS = re.compile(rb"(?is)\s*+(?><!--.*?-->\s*)*+(<\?xml[^>]*>\s*)?<(!doctype\s+html|html|head|body)\b")
 MARKDOWN_NAMES = (".md", ".markdown", ".mdown")
 HTML_NAMES = (".html", ".htm", ".xhtml")
 BYTE_ORDERS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
-CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\r\x0c\x1b")
+CONTROLS = frozenset(range(32)) - frozenset(
+    b"\t\n\r\x0b\x0c\x1b"
+)  # a vertical tab is what Word pastes for a line break
 
 IMAGES = {
     b"\x89PNG": "a PNG image",

@@ -76,14 +76,16 @@ def _headings(document: pdfium.PdfDocument, text: str, pages: list[int]) -> Iter
     ends = dict(pairwise([*pages, len(text)]))
     at = 0
     for level, title, page in _bookmarks(document):
-        words = r"\s+".join(re.escape(word) for word in title.split())
         begin = max(at, pages[page])
-        found = re.compile(rf"^[\d.\sIVX]*{words}[ \t]*$", re.MULTILINE | re.IGNORECASE).search(
-            text, begin, max(begin, ends[pages[page]])
-        )
-        if found:
+        if found := _line_of(title).search(text, begin, max(begin, ends[pages[page]])):
             yield Heading(found.start(), found.end(), level, title)
             at = found.end()
+
+
+def _line_of(title: str) -> re.Pattern[str]:
+    """With a number before it, which is short: a page of numbers would be read anew from each of its lines."""
+    words = r"\s+".join(re.escape(word) for word in title.split())
+    return re.compile(rf"^[\d.\sIVX]{{0,40}}{words}[ \t]*$", re.MULTILINE | re.IGNORECASE)
 
 
 def _bookmarks(document: pdfium.PdfDocument) -> Iterator[tuple[int, str, int]]:
