@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, BeforeValidator, Field, StringConstraints
 
 from contracts.message import Event, Request
 from contracts.page import Page, PageRequest
@@ -19,9 +20,17 @@ LONGEST_QUESTION = 2_000  # characters
 MOST_SPACES = 200  # that one search names
 LONGEST_TEXT = 2_000_000  # characters of a document that is sent as text
 
-Principal = Annotated[
-    str, StringConstraints(pattern=r"^(role|agent|unit):[^\s\x00]([^\x00-\x1f]{0,198}[^\s\x00])?$|^\*$")
-]
+PRINCIPAL = r"^(role|agent|unit):[^\s\x00]([^\x00-\x1f]{0,198}[^\s\x00])?$|^\*$"
+
+
+def _named(given: object) -> object:
+    """A pattern alone would say what is wrong, but not what to do."""
+    if isinstance(given, str) and not re.search(PRINCIPAL, given):
+        raise ValueError("write role:NAME, agent:ID or unit:NAME in at most 200 characters, or * for everybody")
+    return given
+
+
+Principal = Annotated[str, StringConstraints(pattern=PRINCIPAL), BeforeValidator(_named)]
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60, pattern=r"^[^\x00-\x1f]*$")]
 
 
@@ -368,7 +377,7 @@ class DocumentProgress(DocumentFact, owner="rag", entity="document", verb="progr
 
 class DocumentReady(DocumentFact, owner="rag", entity="document", verb="ready", story="document_id"):
     chunks: int
-    replaced: int | None = None  # the version that it took the place of
+    replaced: int | None = None  # the version that it took the place of; itself when its space was made anew
 
 
 class DocumentFailed(DocumentFact, owner="rag", entity="document", verb="failed", story="document_id"):

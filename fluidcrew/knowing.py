@@ -6,6 +6,7 @@ import asyncio
 import mimetypes
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ async def add(files: Sequence[Path], space: str, *, title: str, tags: list[str],
     if title and len(files) > 1:
         raise Halt(Exit.USAGE, f"--title is for one file, and here are {len(files)}")
     for file in files:
+        if file.is_dir():
+            raise Halt(Exit.USAGE, f"{file} is a folder: name its files, as in {file}/*.pdf")
         if not file.is_file():
             raise Halt(Exit.USAGE, f"there is no file {file}")
     screen, gate = console(stderr=as_json), asyncio.Semaphore(AT_ONCE)
@@ -89,9 +92,12 @@ async def list_documents(space: str, *, state: str | None, limit: int, as_json: 
     async with Gateway.of(os.environ) as api:
         space_id = (await space_meant(api, space))["id"] if space else None
         found = await api.get("/knowledge/documents", space_id=space_id, state=state, limit=limit)
-    if as_json:
-        return print_json(found)
-    return print_page(found, documents_table, nothing="no documents there: `fluidcrew knowledge add FILE --space …`")
+        if as_json:
+            return print_json(found)
+        several = len({each["space_id"] for each in found["items"]}) > 1
+        spaces = (await api.get("/knowledge/spaces", limit=MOST))["items"] if several else []
+    table = partial(documents_table, spaces={each["id"]: str(each["name"]) for each in spaces})
+    return print_page(found, table, nothing="no documents there: `fluidcrew knowledge add FILE --space …`")
 
 
 async def search(question: str, space: str, *, limit: int, as_agent: str, as_json: bool) -> int:

@@ -42,9 +42,12 @@ def _rights(grants: Iterable[Found]) -> str:
     return words.one_line(", ".join(said) or "people only", 300)
 
 
-def documents_table(documents: Iterable[Found]) -> Table:
+def documents_table(documents: Iterable[Found], *, spaces: Mapping[str, str]) -> Table:
+    """`spaces` by their ids, when the documents are of several."""
     table = _table()
     table.add_column("document", overflow="fold", ratio=2)
+    if spaces:
+        table.add_column("space", overflow="fold", ratio=1)
     for name in ("version", "state"):
         table.add_column(name, no_wrap=True)
     for name in ("chunks", "size"):
@@ -55,6 +58,7 @@ def documents_table(documents: Iterable[Found]) -> Table:
     for each in documents:
         table.add_row(
             words.one_line(str(each["title"]), 80),
+            *([words.one_line(spaces.get(each["space_id"], ""), 80)] if spaces else []),
             f"v{each['version']}",
             _state(each),
             f"{each['chunks']:,}",

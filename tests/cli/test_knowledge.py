@@ -32,7 +32,8 @@ def a_space(id: str, name: str, **more: Any) -> dict[str, Any]:
 
 
 def a_document(**more: Any) -> dict[str, Any]:
-    about = {"id": TIDES, "title": "tides.md", "version": 1, "state": "ready", "chunks": 3, "pages": None, "size": 2048}
+    about = {"id": TIDES, "space_id": HANDBOOK, "title": "tides.md", "version": 1, "state": "ready", "chunks": 3}
+    about |= {"pages": None, "size": 2048}
     return about | {"error": None, "progress": 1.0, "updated_at": "2025-03-01T12:00:00Z"} | more
 
 
@@ -74,6 +75,7 @@ async def test_files_are_sent_to_a_space_and_waited_for(api: FakeGateway, cli: C
     assert (sent.body, sent.headers["content-type"]) == (b"# Tides", "text/markdown")
     for arguments, said in (
         (("add", "nowhere.md", "-s", "Pay"), "there is no file nowhere.md"),
+        (("add", ".", "-s", "Pay"), ". is a folder: name its files"),
         (("add", "tides.md"), "which space? Give --space: Handbook, Pay"),
         (("add", "tides.md", "tides.md", "-s", "Pay", "--title", "x"), "--title is for one file"),
     ):
@@ -106,6 +108,15 @@ async def test_what_is_found_says_where_it_stands_and_what_was_searched(
     nothing, receipt = capsys.readouterr().out.splitlines()
     assert (nothing, receipt.endswith("; by words only: there is no model")) == ("nothing was found", True)
     assert "space_ids" not in json.loads(api.requests("/knowledge/search")[1].body)
+
+
+async def test_where_documents_are_of_several_spaces_each_says_of_which(
+    api: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.on("GET /knowledge/documents", (200, {"items": [a_document(), a_document(space_id=PAY)], "total": 2}))
+    await knowing.list_documents("", state=None, limit=3, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["space", "Handbook", "Pay"]
 
 
 async def test_documents_and_spaces_are_listed_and_removed(
