@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from chassis.blobs import Blobs
+from chassis.blobs import Blobs, sha256_of
 from chassis.objects import Kept, Objects
 from chassis.postgres import Connection, Pool
 from contracts.errors import Code, Rejection, RetryLater
@@ -48,6 +50,19 @@ class Depot:
             await self.blobs.put(data, company=self.place(company).removesuffix("/"), content_type=content_type)
             await self.stored(company, sha256)
         return sha256
+
+    async def keep_file(
+        self, company: str, file: Path, content_type: str, *, sha256: str | None = None
+    ) -> tuple[str, int]:
+        """Its sha256, unless that is known, and size, once it is stored: in little memory, however large. Raises RetryLater
+        likewise."""
+        size = (await asyncio.to_thread(file.stat)).st_size
+        known = await asyncio.to_thread(sha256_of, file) if sha256 is None else sha256
+        if await self.want(company, {known: size}):
+            place = self.place(company).removesuffix("/")
+            await self.blobs.put_file(file, company=place, content_type=content_type, sha256=known)
+            await self.stored(company, known)
+        return known, size
 
     async def take(self, company: str, ref: BlobRef) -> None:
         """What somebody else has put in our place is ours from now on. Raises Rejection(invalid), or RetryLater when it has

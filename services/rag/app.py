@@ -7,10 +7,11 @@ from functools import partial
 from chassis.depot import Strays
 from chassis.llm.remote_purse import RemotePurses
 from chassis.llm.settings import LlmSettings
-from chassis.postgres import create_pool
+from chassis.postgres import create_reading_pool
 from chassis.retention import DAY, OldRows
 from chassis.scratch import Scratch
 from chassis.service import Chassis
+from services.rag.adapters.cutter import Cutter
 from services.rag.adapters.local_model import LocalModel
 from services.rag.adapters.parser import Parser
 from services.rag.adapters.paying import Cashier
@@ -18,7 +19,7 @@ from services.rag.adapters.remote_vectors import RemoteVectors, Server
 from services.rag.adapters.vectors import Vectors
 from services.rag.depot import Depot
 from services.rag.domain.questions import Questions
-from services.rag.domain.work import DELETE, GRAPH, INGEST, REEMBED, VECTORS
+from services.rag.domain.work import DELETE, GRAPH, INGEST, REEMBED, SUPERSEDE, VECTORS
 from services.rag.handlers.deleting import Deleting, Forgotten
 from services.rag.handlers.documents import Documents
 from services.rag.handlers.effects import Removing
@@ -29,6 +30,7 @@ from services.rag.handlers.reembedding import Reembedding, Vectorizing
 from services.rag.handlers.searching import Searching
 from services.rag.handlers.sources import Sources
 from services.rag.handlers.spaces import Spaces
+from services.rag.handlers.superseding import Superseding
 from services.rag.handlers.tools import Tools
 from services.rag.settings import RagSettings
 from services.rag.store.graphs import GraphStore
@@ -37,6 +39,7 @@ from services.rag.store.spending import SpendingStore
 from services.rag.subscribers import subscribe
 
 SEARCHES = 8  # statements at once, per process
+TOGETHER = 2  # questions whose vectors are computed
 NICENESS = 5  # of what embeds documents: questions go first
 HUNG = 10.0  # seconds that a question takes no healthy model, however busy the machine
 REST = 60.0  # seconds without documents until its memory is given back
@@ -51,19 +54,20 @@ async def build(chassis: Chassis, questions: Questions | None = None) -> None:
     cashier = Cashier(purses, LlmSettings.load().llm_prices, SpendingStore(pool).note)
     vectors = vectors_of(settings, cashier)
     url = settings.database_url.get_secret_value()
-    depot, reading = Depot(chassis.blobs, pool), await create_pool(url, chassis.name, size=SEARCHES, **SETTINGS)
-    removing = Removing(jobs, settings.unused_after)
+    depot = Depot(chassis.blobs, pool)
+    reading = await create_reading_pool(url, chassis.name, size=SEARCHES, **SETTINGS)
+    scratch, removing = Scratch("rag"), Removing(jobs, settings.unused_after)
     searching = Searching(reading, questions or vectors, exact=settings.exact)
     subscribe(
         bus,
         Spaces(uow, pool, jobs, removing),
-        Documents(uow, pool, jobs, Sources(bus, depot), removing),
+        Documents(uow, pool, jobs, Sources(bus, depot, scratch), removing),
         searching,
         Tools(uow, pool, bus, searching),
     )
     deleting = Deleting(uow, jobs, depot, settings.unused_after)
     graphs = Graphs(uow, jobs, GraphStore(url, chassis.name), settings.graph_from)
-    ingestion(chassis, depot, vectors)
+    ingestion(chassis, depot, scratch, vectors)
     jobs.register(DELETE, deleting.work, concurrency=1, lease=lease)
     jobs.register(GRAPH, graphs.work, concurrency=1, lease=lease)
     keep = settings.retention_retrievals_days * DAY
@@ -75,22 +79,23 @@ async def build(chassis: Chassis, questions: Questions | None = None) -> None:
     chassis.on_drain(purses.drain)
     chassis.on_drain(cashier.drain)
     chassis.on_close(reading.close)
+    chassis.on_close(scratch.close)
 
 
-def ingestion(chassis: Chassis, depot: Depot, vectors: Vectors) -> None:
+def ingestion(chassis: Chassis, depot: Depot, scratch: Scratch, vectors: Vectors) -> None:
     """What makes documents searchable."""
     settings: RagSettings = chassis.settings
     uow, pool, jobs = chassis.uow, chassis.pool, chassis.jobs
-    scratch, news = Scratch("rag"), News(uow)
-    making = Making(pool, depot, scratch, Parser(), vectors, news.tell)
+    news = News(uow)
+    making = Making(pool, depot, scratch, Parser(), Cutter(), vectors, news.tell)
     ingesting = Ingesting(uow, pool, jobs, making, news)
-    reembedding, vectorizing = Reembedding(uow, pool, jobs, making, news), Vectorizing(uow, pool, jobs, vectors)
+    reembedding, vectorizing = Reembedding(uow, pool, jobs, making), Vectorizing(uow, pool, jobs, vectors)
     jobs.register(INGEST, ingesting.work, concurrency=settings.concurrency, lease=settings.lease)
     jobs.register(REEMBED, reembedding.work, concurrency=1, max_attempts=UNTIL_DONE, lease=settings.lease)
+    jobs.register(SUPERSEDE, Superseding(uow, jobs).work, concurrency=2, max_attempts=UNTIL_DONE, lease=settings.lease)
     jobs.register(VECTORS, vectorizing.work, concurrency=2, max_attempts=UNTIL_DONE, lease=settings.lease)
     chassis.background("model", vectors.warm)
     chassis.on_close(vectors.close)
-    chassis.on_close(scratch.close)
 
 
 def vectors_of(settings: RagSettings, cashier: Cashier) -> Vectors:
@@ -103,6 +108,6 @@ def vectors_of(settings: RagSettings, cashier: Cashier) -> Vectors:
         },
         cashier,
     )
-    questions = LocalModel(models, threads=1, patience=HUNG)
+    questions = LocalModel(models, threads=TOGETHER, patience=HUNG)
     documents = LocalModel(models, threads=settings.threads, niceness=NICENESS, rest=REST)
     return Vectors(questions, documents, remote, keep=settings.questions)

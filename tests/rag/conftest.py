@@ -132,7 +132,7 @@ class World:
         return self.others.executor
 
     async def ask(self, request: Request[A]) -> A:
-        return await self.executor.bus.ask(request, Context(request_id="test", actor="ann"))
+        return await self.executor.bus.ask(request, Context(request_id="test", actor="ann"), patience=60)
 
     async def space(self, name: str = "Handbook", **fields: Any) -> Space:
         return await self.ask(CreateSpace.model_validate({"command_id": uuid4(), "name": name} | fields))

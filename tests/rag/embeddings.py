@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from chassis.testing.loopback_http import Dropped, HttpRequest, HttpResponse, LoopbackHttp
-from contracts.budgets import Payer
+from contracts.budgets import Payer, Took
 from services.rag.adapters.paying import Cashier
 from services.rag.domain.spending import Buyer
 
@@ -17,6 +17,8 @@ NOBODY = Buyer("default", Payer(), "questions")
 
 class Free:
     """A purse where no budget is in force."""
+
+    took: Took | None = None
 
     def of(self, *_: object) -> Free:
         return self

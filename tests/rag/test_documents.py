@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import tracemalloc
 from datetime import UTC, date, datetime
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from chassis.blobs import Blobs
+from chassis.context import Context
 from chassis.depot import Strays
+from chassis.scratch import Scratch
 from chassis.testing.eventually import eventually
 from chassis.testing.refusing import refused
 from contracts.artifacts import ArtifactDetail, Visibility
@@ -38,6 +44,7 @@ from contracts.plan import ArtifactKind
 from contracts.refs import BlobRef
 from services.rag.depot import Depot
 from services.rag.handlers.deleting import Deleting
+from services.rag.handlers.sources import Sources
 from tests.rag.conftest import World, reader
 
 
@@ -128,6 +135,28 @@ async def test_a_stored_file_and_an_artifact_become_documents(live: World) -> No
     assert (copied.sha256, copied.content_type) == (digest, "text/html")
     file = await live.ask(GetDocumentFile(document_id=copied.id))
     assert (file.name, await live.executor.blobs.get(file.ref)) == ("report.html", data)
+
+
+async def test_a_large_artifact_is_copied_once_and_in_little_memory(
+    live: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert live.rag is not None
+    space, size, id, scratch = await live.space(), 24 * 2**20, uuid4(), Scratch("rag-test", tmp_path)
+    there = await live.executor.blobs.put(os.urandom(size), company="default/artifacts", content_type="text/html")
+    live.others.artifacts[id] = an_artifact(id, there)
+    sources = Sources(live.rag.bus, Depot(live.rag.blobs, live.rag.pool), scratch)
+    request = AddDocument(command_id=uuid4(), space_id=space.id, title="Report", artifact_id=id)
+    tracemalloc.start()
+    try:
+        sent = await sources.of(request, Context())
+        assert tracemalloc.get_traced_memory()[1] < size * 3 / 4
+    finally:
+        tracemalloc.stop()
+    kept = there.model_copy(update={"key": document_key("default", there.sha256)})
+    assert await live.executor.blobs.holds(kept)
+    monkeypatch.delattr(Blobs, "get_file")
+    assert (await sources.of(request, Context())).sha256 == sent.sha256 == there.sha256
+    await scratch.close()
 
 
 def an_artifact(id: object, ref: BlobRef | None) -> ArtifactDetail:

@@ -40,7 +40,7 @@ def test_offsets_rebuild_the_text_and_no_chunk_is_over_the_window(
     text: str, title: str, target: int, most: int
 ) -> None:
     parsed, window = parse_markdown(text), Window(most, words)
-    chunks, short = cut(parsed, title, target, window), short_title(title, window)
+    chunks, short = list(cut(parsed, title, target, window)), short_title(title, window)
     assert all(one.start < one.stop for one in chunks)
     assert all(before.stop <= after.start for before, after in pairwise(chunks))
     assert "".join("".join(bodies(parsed, chunks)).split()) == "".join(text.split())
@@ -58,7 +58,7 @@ def test_a_text_survives_being_stored_with_its_headings(text: str) -> None:
 def test_short_paragraphs_share_a_chunk_and_long_ones_are_cut_between_sentences() -> None:
     text = "One.\n\nTwo.\n\n" + "A sentence of some length stands here. " * 8
     parsed = Parsed(text)
-    first, *rest = bodies(parsed, cut(parsed, "T", 120, ROOMY))
+    first, *rest = bodies(parsed, list(cut(parsed, "T", 120, ROOMY)))
     assert first.startswith("One.\n\nTwo.")
     assert all(body.endswith(".") for body in [first, *rest])
 
@@ -66,7 +66,7 @@ def test_short_paragraphs_share_a_chunk_and_long_ones_are_cut_between_sentences(
 def test_a_heading_begins_a_chunk_and_stays_with_its_text() -> None:
     text = f"# Guide\n\n## Tides\n\n{'Water comes. ' * 12}\n\n## Winds\n\n{'Air moves. ' * 12}"
     parsed = parse_markdown(text)
-    chunks = cut(parsed, "Sailing", 200, ROOMY)
+    chunks = list(cut(parsed, "Sailing", 200, ROOMY))
     assert [one.header for one in chunks] == ["Guide > Tides", "Guide > Winds"]
     assert bodies(parsed, chunks)[0].startswith("# Guide\n\n## Tides\n\nWater")
 

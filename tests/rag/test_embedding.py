@@ -18,13 +18,14 @@ from chassis.testing.eventually import eventually
 from contracts.errors import RetryLater
 from contracts.knowledge import Embedder
 from services.rag.adapters import local_model
-from services.rag.adapters.local_model import LocalModel, local_window
+from services.rag.adapters.local_model import LocalModel
 from services.rag.adapters.remote_vectors import RemoteVectors
 from services.rag.adapters.vectors import Vectors
 from services.rag.domain.chunking import cut, embedded_text, short_title
 from services.rag.domain.markdown import parse_markdown
 from services.rag.domain.questions import NoVectors
-from services.rag.embedding import weights
+from services.rag.embedding import published
+from services.rag.embedding.counting import local_window
 from tests.rag.embeddings import NOBODY, Embeddings
 
 SENTENCES = ["A ship sails with the tide.", "The boat leaves at high water.", "Taxes are due in March."]
@@ -99,6 +100,18 @@ async def test_a_model_without_work_gives_its_memory_back_and_is_there_again_whe
     await model.close()
 
 
+async def test_a_model_that_is_closed_while_its_process_is_being_ended_leaves_nothing_of_it(models: Path) -> None:
+    """What is left of a process cannot be tidied up once its loop is closed."""
+    model = LocalModel(models, threads=1, rest=0.01)
+    await model.vectors(SENTENCES)
+    process = model._process
+    assert process is not None
+    while model._process is not None:  # noqa: ASYNC110  # in the next step of the loop
+        await asyncio.sleep(0)
+    await model.close()
+    assert process.returncode is not None
+
+
 async def test_the_process_ends_with_who_started_it(models: Path, tmp_path: Path) -> None:
     script = f"""
 import asyncio, os, sys
@@ -141,8 +154,8 @@ async def test_a_model_that_is_not_installed_is_told_with_the_way_out(
 
 def test_weights_that_are_not_the_published_ones_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
-    with pytest.raises(weights.NoModel, match="not the one that was published"):
-        weights._certain(tmp_path / "model.safetensors", weights.WEIGHTS)
+    with pytest.raises(published.NoModel, match="not the one that was published"):
+        published.certain(tmp_path / "model.safetensors", published.WEIGHTS)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +165,7 @@ def test_no_chunk_is_over_the_window_of_the_model(text: str) -> None:
     window = local_window()
     parsed = parse_markdown(f"# 제목 {text[:60]}\n\n{text}")
     title = short_title("A title " * 30, window)
-    chunks = cut(parsed, "A title " * 30, 2_000, window)
+    chunks = list(cut(parsed, "A title " * 30, 2_000, window))
     sizes = window.count([embedded_text(title, one.header, parsed.text[one.start : one.stop]) for one in chunks])
     assert max(sizes) <= window.most
     assert len(chunks) < len(text) / 60

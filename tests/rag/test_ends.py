@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
@@ -28,16 +29,17 @@ from contracts.knowledge import (
     RemoveSpace,
     Space,
 )
+from services.rag.adapters import cutter
+from services.rag.adapters.cutter import Cutter
 from services.rag.adapters.parser import Parser
 from services.rag.depot import Depot
 from services.rag.domain.parsed import Parsed
+from services.rag.domain.passages import Manner, Passage
 from services.rag.domain.spending import Buyer
-from services.rag.handlers import making
 from services.rag.handlers.ingesting import MOST_ATTEMPTS, Ingesting, News
 from services.rag.handlers.making import Making
 from services.rag.store.documents import DocumentStore
-from services.rag.store.index import HOLD, Built, IndexStore
-from services.rag.store.ingestion import Version
+from services.rag.store.index import HOLD, IndexStore
 from tests.rag.conftest import World, vector_of
 from tests.rag.files import docx
 from tests.rag.library import LONG, TIDES, ended, put
@@ -61,7 +63,8 @@ async def ingesting(live: World) -> AsyncIterator[Ingesting]:
     assert live.rag is not None
     rag, scratch = live.rag, Scratch("rag-test")
     news = News(rag.uow)
-    made = Making(rag.pool, Depot(rag.blobs, rag.pool), scratch, Parser(), Letters(), news.tell)  # type: ignore[arg-type]
+    depot, letters = Depot(rag.blobs, rag.pool), Letters()
+    made = Making(rag.pool, depot, scratch, Parser(), Cutter(), letters, news.tell)  # type: ignore[arg-type]
     yield Ingesting(rag.uow, rag.pool, rag.jobs, made, news)
     await scratch.close()
 
@@ -272,14 +275,14 @@ async def test_what_takes_longer_than_other_statements_may_is_put_in_place_all_t
 async def test_documents_that_take_long_to_cut_leave_room_for_searches(
     library: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space, go_on, built = await library.space(f"S {uuid4()}"), threading.Event(), making._built
+    space, go_on, cut = await library.space(f"S {uuid4()}"), threading.Event(), cutter._cut
     await ended(library, await library.add(space, "Tides", TIDES))
 
-    def slow(what: Version, parsed: Parsed) -> list[Built]:
+    def slow(text: Parsed | Path, manner: Manner) -> list[Passage]:
         assert go_on.wait(60)
-        return built(what, parsed)
+        return cut(text, manner)
 
-    monkeypatch.setattr(making, "_built", slow)
+    monkeypatch.setattr(cutter, "_cut", slow)
     try:
         documents = [await library.add(space, f"Slow {n}", f"Text number {n}.") for n in range(12)]
         at_work = "select count(*) from versions v join documents d on d.id = v.document_id where d.space_id = $1"

@@ -24,6 +24,15 @@ from tests.rag.embeddings import Embeddings
 from tests.rag.library import LONG, TIDES, ended
 
 
+async def superseded(world: World) -> None:
+    """What was searched before is gone."""
+
+    async def over() -> bool:
+        return not await world.rows("select 1 from jobs where kind = 'supersede' and state in ('queued', 'running')")
+
+    await eventually(over, what="the end of the index before", timeout=30)
+
+
 async def test_without_a_model_words_are_found_and_vectors_come_later(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
@@ -68,6 +77,7 @@ async def test_a_space_is_made_anew_at_once_and_searched_meanwhile(library: Worl
     assert first == {"Tides"}
     assert (after.chunking.target, after.documents) == (300, 2)
     assert after.chunks > before
+    await superseded(library)
     rows = await library.rows("select count(*) as n, max(stop - start) as longest from chunks")
     assert (rows[0]["n"], rows[0]["longest"] <= 300) == (after.chunks, True)
     assert (await library.rows("select count(*) from vectors"))[0][0] == after.chunks
@@ -107,10 +117,12 @@ async def test_a_space_changes_its_model_and_back(world: World) -> None:
         await ended(world, await world.add(space, "Harbour", LONG[:5000]))
         await ended(world, await world.add(space, "Tides", TIDES))
         await changed(space, other)
+        await superseded(world)
         assert {row[0] for row in await world.rows("select vector_dims(h) from vectors")} == {8}
         assert (await world.search("fifty minutes")).degraded is None
         assert "letters" in {one["model"] for one in server.asked}
         await changed(space, Embedder())
+        await superseded(world)
         assert {row[0] for row in await world.rows("select vector_dims(h) from vectors")} == {384}
         assert (await world.search("how often does the sea rise")).items[0].document.title == "Tides"
         (counted,) = await world.rows(

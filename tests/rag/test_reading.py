@@ -37,7 +37,8 @@ async def read(data: bytes, tmp_path: Path, name: str = "", content_type: str = 
     file.write_bytes(data)
     room = tmp_path / "room"
     room.mkdir(exist_ok=True)
-    return await Parser().parse(file, kind_of(data[:SAMPLE], name, content_type), room)
+    text = (await Parser().parse(file, kind_of(data[:SAMPLE], name, content_type), room)).text
+    return text if isinstance(text, Parsed) else Parsed.of_json(text.read_bytes())
 
 
 async def complaint(data: bytes, tmp_path: Path, name: str = "") -> str:

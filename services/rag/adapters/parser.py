@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import NamedTuple
 
 from chassis.confined import OverLimit, ask, isolated
 from chassis.confined_worker import Limit
-from services.rag.domain.kinds import LONGEST, Kind, NeedsOcr, Unreadable, check_text, decoded
+from services.rag.domain.kinds import LONGEST, SHORT, Kind, NeedsOcr, Unreadable, check_text, decoded
 from services.rag.domain.markdown import parse_markdown
 from services.rag.domain.parsed import Parsed
 
@@ -24,6 +25,13 @@ PLAIN = (Kind.TEXT, Kind.MARKDOWN)
 MOST_OF_A_CHARACTER = 4  # bytes, in any encoding that is known here
 
 
+class Read(NamedTuple):
+    """What came of a document: its text at hand when that is little and was all there is to read, else in a file."""
+
+    text: Parsed | Path
+    pages: int | None = None
+
+
 class Parser:
     """`timeout` in seconds."""
 
@@ -31,17 +39,19 @@ class Parser:
         self._timeout = timeout
         self._places = asyncio.Semaphore(AT_ONCE)
 
-    async def parse(self, file: Path, kind: Kind, room: Path) -> Parsed:
+    async def parse(self, file: Path, kind: Kind, room: Path) -> Read:
         """`room` is an empty directory. Raises Unreadable, RetryLater when there is no room, or WorkerDied."""
         if kind in PLAIN:
-            async with self._places:
-                return await asyncio.to_thread(_read_plain, file, kind)
+            if (size := (await asyncio.to_thread(file.stat)).st_size) <= SHORT:
+                return await asyncio.to_thread(lambda: read_plain(file.read_bytes(), kind))
+            if size > LONGEST * MOST_OF_A_CHARACTER:
+                raise Unreadable(f"the text has {size:,} bytes, and may have {LONGEST:,} characters; split it")
         into = room / "text.json"
         async with self._places:
-            await self._read(file, kind, into)
-        return await asyncio.to_thread(lambda: Parsed.of_json(into.read_bytes()))
+            return Read(into, await self._read(file, kind, into))
 
-    async def _read(self, file: Path, kind: Kind, into: Path) -> None:
+    async def _read(self, file: Path, kind: Kind, into: Path) -> int | None:
+        """How many pages there were."""
         try:
             answer = await ask((*COMMAND, str(file), kind, str(into)), into.parent, self._timeout)
         except OverLimit as over:
@@ -50,16 +60,12 @@ class Parser:
             raise NeedsOcr(answer["needs_ocr"])
         if "error" in answer:
             raise Unreadable(answer["error"])
+        pages: int | None = answer["pages"]
+        return pages
 
 
-def read_plain(data: bytes, kind: Kind) -> Parsed:
+def read_plain(data: bytes, kind: Kind) -> Read:
     """Nothing in a text can harm who decodes it. Raises Unreadable."""
     text = decoded(data)
     check_text(text)
-    return parse_markdown(text) if kind is Kind.MARKDOWN else Parsed(text)
-
-
-def _read_plain(file: Path, kind: Kind) -> Parsed:
-    if (size := file.stat().st_size) > LONGEST * MOST_OF_A_CHARACTER:
-        raise Unreadable(f"the text has {size:,} bytes, and may have {LONGEST:,} characters; split it")
-    return read_plain(file.read_bytes(), kind)
+    return Read(parse_markdown(text) if kind is Kind.MARKDOWN else Parsed(text))

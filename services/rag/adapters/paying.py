@@ -15,9 +15,11 @@ from chassis.llm.departure import Clearance
 from chassis.llm.exchange import at_most
 from chassis.llm.settings import Price, without_credentials
 from chassis.llm.spending import SLACK_SECONDS, Estimate, OverBudget, Payment, Purse, Settlements
-from contracts.budgets import Payer
+from contracts.budgets import Payer, Purchase, Took
 from contracts.errors import Rejection
 from contracts.knowledge import Embedder
+from contracts.tool import ToolContext
+from services.rag.adapters.accounts import CUT_OFF, purchase_of, took
 from services.rag.domain.questions import NoVectors
 from services.rag.domain.spending import Buyer, EmbeddingCall, most_tokens, tokens_said
 
@@ -27,8 +29,14 @@ CostOf = Callable[[str, str, str, Usage, Mapping[str, Price]], Cost]
 UNSAID = "the provider did not say what it took"
 
 
+class BookingPurse(Purse, Protocol):
+    """`took` is what an attempt's books are told with the settlement."""
+
+    took: Took | None
+
+
 class Purses(Protocol):
-    def of(self, company: str, payer: Payer, context: Context) -> Purse: ...
+    def of(self, company: str, payer: Payer, context: Context, purchase: Purchase | None) -> BookingPurse: ...
 
 
 class Bill:
@@ -39,6 +47,7 @@ class Bill:
         self._texts = texts
         self._tokens: int | None = None
         self._refused = False
+        self._answered = False
         self.clearance = Clearance(most=priced(Usage(most_tokens(texts))))
 
     def refused(self) -> None:
@@ -46,7 +55,7 @@ class Bill:
         self._refused = True
 
     def says(self, usage: object) -> None:
-        self._tokens = tokens_said(usage)
+        self._tokens, self._answered = tokens_said(usage), True
 
     @property
     def left(self) -> bool:
@@ -59,6 +68,10 @@ class Bill:
     @property
     def is_estimated(self) -> bool:
         return self._tokens is None
+
+    def told(self, place: ToolContext, embedder: Embedder, latency_ms: int) -> Took:
+        usage, trouble = Usage(self.tokens, estimated=self.is_estimated), None if self._answered else CUT_OFF
+        return took(place, embedder, self._texts, usage, self.cost(), latency_ms, trouble)
 
     def cost(self) -> Cost:
         if not self.left:
@@ -84,8 +97,10 @@ class Cashier:
         bill = Bill(await self._priced(embedder, url), texts)
         choice = ModelChoice(embedder.provider, embedder.model)
         worst = Estimate(choice, bill.clearance.most, timeout + SLACK_SECONDS)
-        purse = self._purses.of(buyer.company, buyer.payer, Context())
-        payment = Payment(purse, worst, bill.clearance)
+        place = buyer.place
+        purchase = purchase_of(place, embedder, texts, bill.clearance.most) if place else None
+        purse = self._purses.of(buyer.company, buyer.payer, Context(), purchase)
+        payment = Payment(purse, worst, bill.clearance, if_free=place is not None)
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(payment)
@@ -97,7 +112,9 @@ class Cashier:
             finally:
                 payment.came_to(bill.cost())
                 if bill.left:
-                    self._write_down(bill, embedder, len(texts), buyer, time.perf_counter() - began)
+                    latency_ms = round((time.perf_counter() - began) * 1000)
+                    self._write_down(bill, embedder, len(texts), buyer, latency_ms)
+                    purse.took = bill.told(place, embedder, latency_ms) if place else None
 
     async def _priced(self, embedder: Embedder, url: str) -> Priced:
         if self._cost_of is None:
@@ -106,9 +123,9 @@ class Cashier:
         endpoint = without_credentials(url)
         return lambda usage: cost_of(embedder.provider, endpoint, embedder.model, usage, self._prices)
 
-    def _write_down(self, bill: Bill, embedder: Embedder, texts: int, buyer: Buyer, seconds: float) -> None:
-        took = round(seconds * 1000)
-        call = EmbeddingCall(uuid4(), buyer, embedder, texts, bill.tokens, bill.cost().amount, bill.is_estimated, took)
+    def _write_down(self, bill: Bill, embedder: Embedder, texts: int, buyer: Buyer, latency_ms: int) -> None:
+        came_to = (bill.tokens, bill.cost().amount, bill.is_estimated, latency_ms)
+        call = EmbeddingCall(uuid4(), buyer, embedder, texts, *came_to)
         self._notes.begin(lambda: self._note(call))
 
     async def drain(self) -> None:

@@ -12,18 +12,16 @@ import structlog
 
 from contracts.errors import RetryLater
 from contracts.knowledge import Embedder, Language
-from services.rag.adapters.local_model import MODEL, STOPPING, WIDTH, LocalModel, local_window
+from services.rag.adapters.local_model import MODEL, STOPPING, WIDTH, LocalModel
 from services.rag.adapters.remote_vectors import RemoteVectors
-from services.rag.domain.chunking import Window
 from services.rag.domain.language import NOTHING_IN_PARTICULAR, language_of
 from services.rag.domain.questions import NoVectors
 from services.rag.domain.spending import Buyer
+from services.rag.embedding.counting import LOCAL
 
 log = structlog.get_logger(__name__)
 
-LOCAL = "local"
 LEARNED = Language.EN  # by the local model
-BYTES_OF_A_REMOTE_WINDOW = 8_000  # no more tokens than bytes, and these models take 8,000
 PATIENCE = 5.0  # seconds that a question may take: then its answer has to do without
 
 
@@ -129,16 +127,6 @@ async def _local(model: LocalModel, embedder: Embedder, texts: Sequence[str]) ->
     if (embedder.model, embedder.dimension) != (MODEL, WIDTH):
         raise NoVectors(f"the local model is {MODEL} with {WIDTH} numbers; the space asks for {embedder.model}")
     return await model.vectors(texts)
-
-
-def window_of(embedder: Embedder) -> Window:
-    """What its model takes at once; without one, what it would take by and large."""
-    if embedder.provider == LOCAL:
-        try:
-            return local_window()
-        except NoVectors:
-            return Window(250, lambda texts: [len(text) // 3 for text in texts])
-    return Window(BYTES_OF_A_REMOTE_WINDOW, lambda texts: [len(text.encode()) for text in texts])
 
 
 def as_rows(vectors: Any) -> list[list[float]]:

@@ -15,13 +15,14 @@ from services.rag.domain.parsed import Heading, Parsed
 
 PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
 SENTENCE = re.compile(r"(?:(?<=[.!?…。！？])|(?<=[.!?…][\"'»”’)\]]))\s+")
-LINE = re.compile(r"\s*\n\s*")
+LINE = re.compile(r"\n\s*")  # what is blank before it is trimmed: to look for its end at each blank would be quadratic
 WORD = re.compile(r"\s+")
 SEPARATORS = (PARAGRAPH, SENTENCE, LINE, WORD)
 SMALL = 4  # a heading begins no chunk while there is less than a fourth of one
 LONGEST_HEADER = 120  # characters
 LONGEST_IN_HEADER = 80  # characters of the document's title, or of a heading
-AT_ONCE = 1_000  # texts that are counted together, and headers that are remembered: no text makes more of them
+AT_ONCE = 100  # texts that are counted together: a tokenizer takes up to a hundred bytes for each character of them
+HEADERS = 1_000  # that are remembered: no text makes more of them
 
 #: how many of the model's tokens each of these texts takes, beside those that every text does
 Count = Callable[[Sequence[str]], Sequence[int]]
@@ -49,16 +50,16 @@ class _Piece(NamedTuple):
     stop: int
     path: tuple[str, ...]  # the headings it is under
     begins: bool  # a section
-    size: int = 0  # tokens
+    size: int = 0  # tokens, of one that is not too long anyway
 
     @property
     def length(self) -> int:
         return self.stop - self.start
 
 
-def cut(parsed: Parsed, title: str, target: int, window: Window) -> list[Chunk]:
+def cut(parsed: Parsed, title: str, target: int, window: Window) -> Iterator[Chunk]:
     """`target` in characters: no chunk is longer, and none with its header and the short title is over the window."""
-    return list(_Cutter(parsed, title, target, window).chunks())
+    return _Cutter(parsed, title, target, window).chunks()
 
 
 def embedded_text(title: str, header: str, body: str) -> str:
@@ -104,7 +105,7 @@ class _Cutter:
     def _header(self, path: tuple[str, ...]) -> tuple[str, int]:
         """And how many tokens it leaves to what is under it."""
         if path not in self._headers:
-            if len(self._headers) >= AT_ONCE:
+            if len(self._headers) >= HEADERS:
                 self._headers.clear()
             header = header_of(self._title, path, self._window)
             taken = self._window.count([embedded_text(self._title, header, "")])[0]
@@ -113,8 +114,10 @@ class _Cutter:
 
     def _measured(self, pieces: Iterator[_Piece]) -> Iterator[_Piece]:
         while some := list(islice(pieces, AT_ONCE)):
-            sizes = self._window.count([self._text[one.start : one.stop] for one in some])
-            yield from (one._replace(size=size) for one, size in zip(some, sizes, strict=True))
+            short = [one for one in some if one.length <= self._target]
+            sizes = iter(self._window.count([self._text[one.start : one.stop] for one in short]))
+            for start, stop, path, begins, _ in some:
+                yield _Piece(start, stop, path, begins, 0 if stop - start > self._target else next(sizes))
 
     def _small(self, piece: _Piece, level: int) -> Iterator[_Piece]:
         """The piece, or its parts when it is too long: as large as may be."""
@@ -129,9 +132,10 @@ class _Cutter:
             yield piece
 
     def _parts(self, piece: _Piece, spans: Iterable[tuple[int, int]], level: int) -> Iterator[_Piece]:
-        parts = (piece._replace(start=left, stop=right) for left, right in _trimmed(self._text, spans))
-        for n, part in enumerate(self._measured(parts)):
-            yield from self._small(part._replace(begins=piece.begins and n == 0), level)
+        trimmed = enumerate(_trimmed(self._text, spans))
+        parts = (_Piece(left, right, piece.path, piece.begins and n == 0) for n, (left, right) in trimmed)
+        for part in self._measured(parts):
+            yield from self._small(part, level)
 
     def _packed(self, pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
         """Neighbours together, while they fit; a section begins a chunk, unless what is before it is too small for one."""
@@ -199,6 +203,8 @@ def _shared_by(group: Sequence[_Piece]) -> tuple[str, ...]:
 
 
 def _shared(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    if one == other:
+        return one
     same = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     return one[:same]
 

@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).resolve().parents[3]))  # isolated: it finds 
 
 from services.rag.embedding.graph import WIDTH
 from services.rag.embedding.minilm import MiniLM
-from services.rag.embedding.weights import NoModel
+from services.rag.embedding.published import NoModel
 
 
 def main(directory: str, threads: str, niceness: str) -> None:

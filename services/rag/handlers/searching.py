@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import structlog
@@ -12,7 +13,7 @@ from prometheus_client import Histogram
 from chassis.context import Context
 from chassis.postgres import Pool
 from contracts.knowledge import Embedder, Findings, Found, Receipt, Search
-from services.rag.domain.question import Lexical, lexical, terms_of
+from services.rag.domain.question import Lexical, all_places_of, lexical, terms_of
 from services.rag.domain.questions import NoVectors, Questions
 from services.rag.domain.ranking import Ranked, rank
 from services.rag.domain.rights import Who
@@ -22,6 +23,7 @@ from services.rag.store.search import Asked, Leg, Searched, SearchStore
 
 log = structlog.get_logger(__name__)
 
+PLANS = 3  # of a search, while spaces change between its plan and its statement
 CANDIDATES = 50  # per leg, and as many as are asked for
 SECONDS = Histogram(
     "rag_search_seconds", "Searches by path", ["path"], buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
@@ -41,12 +43,14 @@ class Searching:
 
     async def paid(self, request: Search, buyer: Buyer) -> Findings:
         began, who = time.perf_counter(), Who.of(request.searcher)
-        asked = await self._store.asked(request.company, request.space_ids, who)
-        spaces = [space for space in asked if space.is_open and space.chunks]
-        words, (legs, degraded) = await asyncio.gather(
-            self._lexical(request.query, spaces), self._legs(request, spaces, buyer)
-        )
-        found = await self._found(request, who, spaces, legs, words)
+        for _ in range(PLANS):
+            asked = await self._store.asked(request.company, request.space_ids, who, all_places_of(request.query))
+            spaces = [space for space in asked if space.is_open and space.chunks]
+            legs, degraded = await self._legs(request, spaces, buyer)
+            words = _words(request.query, spaces)
+            found = await self._found(request, who, spaces, legs, words)
+            if {space.id for space in spaces} == set(found.spaces):
+                break  # no space has got another index meanwhile, or was closed
         ranked = await asyncio.to_thread(rank, request.query, found.candidates, request.limit, with_vectors=bool(legs))
         path = _path(legs, words)
         took = time.perf_counter() - began
@@ -72,13 +76,6 @@ class Searching:
         legs[:] = [Leg(leg.embedder, leg.spaces, leg.vector, graph=False) for leg in legs]
         return await self._store.search(request, who, planned, legs, words, per_leg)
 
-    async def _lexical(self, question: str, spaces: Sequence[Asked]) -> Lexical | None:
-        terms = terms_of(question, {space.language for space in spaces})
-        numbers = [space.number for space in spaces]
-        counts = await self._store.counts(numbers, list(terms.values())) if terms and numbers else {}
-        chunks = sum(space.chunks for space in spaces)
-        return lexical(terms, counts, chunks, [lexeme_of(number) for number in numbers])
-
     async def _legs(self, request: Search, spaces: Sequence[Asked], buyer: Buyer) -> tuple[list[Leg], str | None]:
         """One for each model, and why there is none for one of them."""
         by_model: dict[Embedder, list[Asked]] = {}
@@ -95,6 +92,14 @@ class Searching:
             graph = many and await self._store.has_graph(request.company, embedder.dimension)
             legs.append(Leg(embedder, [space.number for space in of], vector, graph))
         return legs, "; ".join(dict.fromkeys(reasons)) or None
+
+
+def _words(question: str, spaces: Sequence[Asked]) -> Lexical | None:
+    counts = Counter[int]()
+    for space in spaces:
+        counts.update(space.having)
+    terms = terms_of(question, {space.language for space in spaces})
+    return lexical(terms, counts, sum(space.chunks for space in spaces), [lexeme_of(space.number) for space in spaces])
 
 
 def _path(legs: Sequence[Leg], words: Lexical | None) -> str:

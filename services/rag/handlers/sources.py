@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chassis.bus import Bus
 from chassis.context import Context
+from chassis.scratch import Scratch
 from contracts.artifacts import GetArtifact
 from contracts.errors import Code, Rejection
 from contracts.knowledge import AddDocument
@@ -12,13 +13,14 @@ from services.rag.depot import Depot
 from services.rag.store.documents import Sent
 
 SOURCES = ("ref", "artifact_id", "text")
-LARGEST_ARTIFACT = 64 * 2**20  # bytes, which are copied through memory
+LARGEST_ARTIFACT = 64 * 2**20  # bytes, which are copied while somebody waits
 
 
 class Sources:
-    def __init__(self, bus: Bus, depot: Depot) -> None:
+    def __init__(self, bus: Bus, depot: Depot, scratch: Scratch) -> None:
         self.depot = depot
         self._bus = bus
+        self._scratch = scratch
 
     async def of(self, request: AddDocument, context: Context) -> Sent:
         """What is kept of it, once its bytes are. Raises Rejection(invalid) or (not_found)."""
@@ -55,9 +57,17 @@ class Sources:
         if artifact.ref.size > LARGEST_ARTIFACT:
             most = f"{LARGEST_ARTIFACT // 2**20} MiB"
             raise _wrong("artifact_id", f"it has {artifact.ref.size:,} bytes; up to {most} are copied: upload the file")
-        data = await self.depot.blobs.get(artifact.ref)
-        await self.depot.keep(request.company, data, artifact.ref.content_type)
+        await self._copy(request.company, artifact.ref)
         return request.name or artifact.name, artifact.ref
+
+    async def _copy(self, company: str, ref: BlobRef) -> None:
+        """Once: who asks again finds what came of it, however slow that was."""
+        if not await self.depot.want(company, {ref.sha256: ref.size}):
+            return
+        async with self._scratch.room() as room:
+            file = room / "artifact"
+            await self.depot.blobs.get_file(ref, file)
+            await self.depot.keep_file(company, file, ref.content_type, sha256=ref.sha256)
 
 
 def _wrong(field: str, message: str) -> Rejection:

@@ -25,6 +25,7 @@ from contracts.page import Page
 from services.rag.domain.rights import READ_BY_ALL
 from services.rag.domain.work import REEMBED
 from services.rag.handlers.effects import Removing
+from services.rag.handlers.superseding import supersede
 from services.rag.store.index import IndexStore
 from services.rag.store.spaces import SpaceStore
 from services.rag.store.spending import SpendingStore
@@ -77,7 +78,9 @@ class Spaces:
         language = request.language or before.language
         if (language, embedder, chunking) == (before.language, before.embedder, before.chunking):
             return
-        await store.want(before.id, language, embedder, chunking)
+        useless = await store.want(before.id, language, embedder, chunking)
+        if useless is not None:
+            await supersede(tx, self._jobs, before.company_id, before.id, useless)
         payload = {"space_id": str(before.id)}
         await self._jobs.enqueue(tx, REEMBED, str(before.id), payload, company=before.company_id)
 
@@ -90,7 +93,7 @@ class Spaces:
             if gone.documents and not request.force:
                 raise Rejection(
                     Code.ILLEGAL_STATE,
-                    f"there are {gone.documents} documents in {gone.name!r}; remove them, or remove all with `force`",
+                    f"{gone.name!r} is not empty (documents: {gone.documents:,}); remove them first, or all with `force`",
                     documents=gone.documents,
                 )
             await self._removing.remove_all(tx, request.company, gone.id, context.actor or None)

@@ -6,6 +6,7 @@ else a word of confined_worker.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from services.rag.domain.markdown import parse_markdown
 from services.rag.domain.parsed import Parsed
 
 MIB = 2**20
+NICENESS = 5  # questions go first
 LIMITS = Limits(memory=1024 * MIB, cpu=60, wall=90, written=64 * MIB, files=32)
 
 
@@ -53,6 +55,7 @@ def main(file: str, kind: str, into: str) -> None:
         Path(into).write_bytes(parsed.as_json())
         return {"pages": len(parsed.pages) or None}
 
+    os.nice(NICENESS)
     answer(LIMITS, written)
 
 

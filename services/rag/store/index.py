@@ -11,14 +11,16 @@ from services.rag.domain.analysis import PLACES, Indexed
 
 LENGTHY = 600.0  # seconds for statements over all of a document: where there is a graph, each row costs milliseconds
 HOLD = "select pg_advisory_xact_lock(hashtextextended('index ' || $1::uuid::text, 3))"
-TAKE_OUT = (
-    """
-    delete from vectors v using chunks c
-    where c.document_id = $1 and v.company_id = c.company_id and v.chunk_id = c.id
-    """,
-    "delete from lexemes l using chunks c where c.document_id = $1 and l.chunk_id = c.id",
-    "delete from chunks where document_id = $1",
+#: of the chunks `c`, what lies in an index; the chunks go last
+WITH_ITS_CHUNKS = (
+    "delete from vectors v using chunks c where {} and v.company_id = c.company_id and v.chunk_id = c.id",
+    "delete from lexemes l using chunks c where {} and l.chunk_id = c.id",
+    "delete from chunks c where {}",
 )
+#: one chunk may lie in two indexes
+ID = "md5($4::int || ' ' || chunk_id)::uuid"
+OF_BUILDING = "document_id = $1 and version = $2 and ord >= $5 and ord < $6"
+ALL = 2_147_483_647  # chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,13 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
-class Swapped:
-    """What a new version has put in place, and of which version."""
+class InPlace:
+    """A version that is searched since now, and in place of which it is: of itself, when its space was made anew."""
 
-    space_id: UUID
+    document_id: UUID
+    version: int
     company_id: str
+    space_id: UUID
     title: str
     chunks: int
     replaced: int | None
@@ -88,7 +92,7 @@ class IndexStore:
         """Whoever changes what is searched in a space does it alone; before any row is locked."""
         await self._db.execute(HOLD, space_id, timeout=patience)
 
-    async def swap(self, document_id: UUID, version: int) -> Swapped | None:
+    async def swap(self, document_id: UUID, version: int) -> InPlace | None:
         """The version is searched from the commit on, whole, and no other. None when it is gone or no longer wanted."""
         place = await self._db.fetchrow("select space_id from documents where id = $1", document_id)
         if place is None:
@@ -104,7 +108,7 @@ class IndexStore:
         )
         if row is None or (row["searchable"] or 0) > version:
             return None
-        await self._take_out(document_id)
+        await self.take_out(document_id, row["number"])
         chunks = await self._put_in(row["company_id"], row["number"], document_id, version)
         await self._db.execute(
             """
@@ -114,90 +118,111 @@ class IndexStore:
             """,
             *(document_id, version),
         )
+        await self._db.execute("delete from remade where document_id = $1 and space = $2", document_id, row["number"])
         await self._db.execute("delete from building where document_id = $1 and version <= $2", document_id, version)
-        return Swapped(row["space_id"], row["company_id"], row["title"], chunks, row["searchable"])
+        of = (row["company_id"], row["space_id"], row["title"])
+        return InPlace(document_id, version, *of, chunks, row["searchable"])
+
+    async def add_some(self, company: str, index: int, document_id: UUID, version: int, most: int) -> bool:
+        """So many more chunks of what was built come to an index that is not searched yet. False when all are there."""
+        begun = await self._db.fetchval(
+            "select coalesce(max(ord) + 1, 0) from chunks where document_id = $1 and space = $2", document_id, index
+        )
+        before = begun + most
+        added = await self._put_in(company, index, document_id, version, first=begun, before=before)
+        return added == most
 
     async def drop(self, document_id: UUID) -> None:
-        """Nothing of it is searched any more. Its space is held."""
-        await self._take_out(document_id)
+        """Nothing of it is searched any more, nor will be. Its space is held."""
+        rows = await self._db.fetch(
+            "select distinct space from chunks where document_id = $1 order by space", document_id
+        )
+        for row in rows:
+            await self.take_out(document_id, row["space"])
 
     async def drop_space(self, space_id: UUID) -> None:
         """Nothing of all its documents is searched any more. It is held, and goes with the transaction."""
-        number = await self._db.fetchval("select number from spaces where id = $1", space_id)
+        rows = await self._db.fetch("select space from space_stats where space_id = $1", space_id)
         for table in ("vectors", "lexemes", "terms"):
-            await self._db.execute(f"delete from {table} where space = $1", number, timeout=LENGTHY)
+            await self._db.execute(
+                f"delete from {table} where space = any($1)", [row["space"] for row in rows], timeout=LENGTHY
+            )
         of_it = "(select id from documents where space_id = $1)"  # of a space alone, chunks have no index
         await self._db.execute(f"delete from chunks where document_id in {of_it}", space_id, timeout=LENGTHY)
 
-    async def _put_in(self, company: str, space: int, document_id: UUID, version: int) -> int:
-        of = (document_id, version)
+    async def _put_in(
+        self, company: str, index: int, document_id: UUID, version: int, *, first: int = 0, before: int = ALL
+    ) -> int:
+        """Chunks of these places. How many they are."""
+        of = (document_id, version, company, index, first, before)
         await self._db.execute(
-            """
+            f"""
             insert into chunks (id, company_id, space, document_id, version, ord, start, stop, page, header, body, folded,
                                 terms, length, gap)
-            select chunk_id, $3, $4, document_id, version, ord, start, stop, page, header, body, folded, terms, length, gap
-            from building where document_id = $1 and version = $2 order by ord
+            select {ID}, $3, $4, document_id, version, ord, start, stop, page, header, body, folded, terms, length, gap
+            from building where {OF_BUILDING} order by ord
             """,
-            *(*of, company, space),
+            *of,
             timeout=LENGTHY,
         )
         await self._db.execute(
-            """
+            f"""
             insert into lexemes (chunk_id, company_id, space, document_id, ts, weights)
-            select chunk_id, $3, $4, document_id, array_to_tsvector(lexemes || $5::text), weights
-            from building where document_id = $1 and version = $2 order by ord
+            select {ID}, $3, $4, document_id, array_to_tsvector(lexemes || $7::text), weights
+            from building where {OF_BUILDING} order by ord
             """,
-            *(*of, company, space, lexeme_of(space)),
+            *(*of, lexeme_of(index)),
             timeout=LENGTHY,
         )
         await self._db.execute(
-            """
+            f"""
             insert into vectors (company_id, chunk_id, space, document_id, h)
-            select $3, chunk_id, $4, document_id, h from building
-            where document_id = $1 and version = $2 and h is not null order by ord
+            select $3, {ID}, $4, document_id, h from building where {OF_BUILDING} and h is not null order by ord
             """,
-            *(*of, company, space),
+            *of,
             timeout=LENGTHY,
         )
-        return await self._count(space, document_id, 1)
+        return await self._count(index, document_id, 1, first)
 
-    async def _take_out(self, document_id: UUID) -> None:
-        spaces = await self._db.fetch("select distinct space from chunks where document_id = $1", document_id)
-        for row in spaces:
-            await self._count(row["space"], document_id, -1)
-        for statement in TAKE_OUT:
-            await self._db.execute(statement, document_id, timeout=LENGTHY)
+    async def take_out(self, document_id: UUID, index: int) -> None:
+        """Whatever an index has of it. Its space is held."""
+        of = "c.document_id = $1 and c.space = $2"
+        if not await self._db.fetchval(f"select exists (select from chunks c where {of})", document_id, index):
+            return
+        await self._count(index, document_id, -1)
+        for statement in WITH_ITS_CHUNKS:
+            await self._db.execute(statement.format(of), document_id, index, timeout=LENGTHY)
 
-    async def _count(self, space: int, document_id: UUID, sign: int) -> int:
-        """How many chunks have each term: what is rare says more. Returns how many chunks the document has."""
+    async def _count(self, index: int, document_id: UUID, sign: int, first: int = 0) -> int:
+        """How many chunks have each term: what is rare says more. Returns how many chunks there are from `first` on."""
+        of = "c.document_id = $2 and c.space = $1 and c.ord >= $3"
         await self._db.execute(
-            """
+            f"""
             insert into terms as t (space, term, n)
-            select $1, x.term, $3 * count(*) from chunks c, unnest(c.terms) as x (term)
-            where c.document_id = $2 group by x.term order by x.term
+            select $1, x.term, $4 * count(*) from chunks c, unnest(c.terms) as x (term)
+            where {of} group by x.term order by x.term
             on conflict (space, term) do update set n = t.n + excluded.n
             """,
-            *(space, document_id, sign),
+            *(index, document_id, first, sign),
             timeout=LENGTHY,
         )
         if sign < 0:
             await self._db.execute(
-                """
+                f"""
                 delete from terms t where t.space = $1 and t.n <= 0
-                and t.term in (select x.term from chunks c, unnest(c.terms) as x (term) where c.document_id = $2)
+                and t.term in (select x.term from chunks c, unnest(c.terms) as x (term) where {of})
                 """,
-                *(space, document_id),
+                *(index, document_id, first),
                 timeout=LENGTHY,
             )
         counted: int = await self._db.fetchval(
-            """
-            with counted as (
-                select count(*) as chunks, coalesce(sum(length), 0) as length from chunks where document_id = $2)
-            update space_stats t set documents = t.documents + $3, chunks = t.chunks + $3 * c.chunks,
-                length = t.length + $3 * c.length
+            f"""
+            with counted as (select count(*) as chunks, coalesce(sum(length), 0) as length from chunks c where {of})
+            update space_stats t set documents = t.documents + case when $3 = 0 then $4 else 0 end,
+                chunks = t.chunks + $4 * c.chunks, length = t.length + $4 * c.length
             from counted c where t.space = $1 returning c.chunks
             """,
-            *(space, document_id, sign),
+            *(index, document_id, first, sign),
         )
         return counted
 

@@ -18,13 +18,10 @@ VERSION = """
 select v.document_id, v.version, v.company_id, d.space_id, v.title, v.name, v.content_type, v.size, v.sha256,
        v.text_sha256, v.text_size, v.state, v.recipe as cut_for, v.planned,
        (select count(*) from building b where b.document_id = v.document_id and b.version = v.version) as built,
-       s.provider, s.model, s.dimension, s.target, s.language, s.wanted, s.scope, s.scope_id
+       s.provider, s.model, s.dimension, s.target, s.language, s.wanted, s.number, s.next, s.scope, s.scope_id
 from versions v join documents d on d.id = v.document_id join spaces s on s.id = d.space_id
 """
 UNFINISHED = "state not in ('ready', 'failed', 'needs_ocr')"
-COMPLETE = """
-v.recipe = $2 and v.planned = (select count(h) from building b where b.document_id = v.document_id and b.version = v.version)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,8 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """`recipe` is the one that its chunks are to be made by; `cut_for` the one that they were cut by, when they were."""
+    """`recipe` is the one that its chunks are to be made by, for this `index`; `cut_for` the one that they were cut by,
+    when they were."""
 
     document_id: UUID
     version: int
@@ -60,6 +58,7 @@ class Version:
     planned: int | None
     built: int
     recipe: Recipe
+    index: int
     scope: SpaceScope
     scope_id: str | None
 
@@ -85,15 +84,6 @@ class IngestionStore:
         """`as_wanted`: by the recipe that the space is changing to."""
         row = await self._db.fetchrow(f"{VERSION} where v.document_id = $1 and v.version = $2", document_id, version)
         return None if row is None else _version(row, as_wanted)
-
-    async def recipe(self, space_id: UUID, *, to_change: bool = False) -> tuple[Recipe, Recipe | None] | None:
-        """Of what is searched, and the one that is wanted instead."""
-        row = await self._db.fetchrow(
-            "select provider, model, dimension, target, language, wanted from spaces where id = $1"
-            f"{' for update' if to_change else ''}",
-            space_id,
-        )
-        return None if row is None else (_recipe(row), _recipe(row, as_wanted=True) if row["wanted"] else None)
 
     async def enter(self, document_id: UUID, version: int, state: DocumentState) -> bool:
         """False when it has ended, or is gone."""
@@ -165,48 +155,6 @@ class IngestionStore:
         )
         return affected(tag) == 1
 
-    async def outdated(self, space_id: UUID, recipe: Recipe) -> list[tuple[UUID, int]]:
-        """Searchable versions of a space that are not wholly built by this recipe."""
-        rows = await self._db.fetch(
-            f"""
-            select v.document_id, v.version from documents d
-            join versions v on v.document_id = d.id and v.version = d.searchable
-            where d.space_id = $1 and ({COMPLETE}) is not true order by d.id
-            """,
-            *(space_id, str(recipe)),
-        )
-        return [(row["document_id"], row["version"]) for row in rows]
-
-    async def searchable(self, space_id: UUID) -> list[tuple[UUID, int]]:
-        rows = await self._db.fetch(
-            "select id, searchable from documents where space_id = $1 and searchable is not null order by id", space_id
-        )
-        return [(row["id"], row["searchable"]) for row in rows]
-
-    async def adopt(self, space_id: UUID, recipe: Recipe) -> None:
-        """The space is by this recipe from now on, and so are its searchable versions."""
-        e = recipe.embedder
-        await self._db.execute(
-            """
-            update spaces set provider = $2, model = $3, dimension = $4, target = $5, language = $6, wanted = null,
-                waits_for = null, updated_at = clock_timestamp() where id = $1
-            """,
-            *(space_id, e.provider, e.model, e.dimension, recipe.target, recipe.language),
-        )
-        await self._db.execute(
-            """
-            update versions v set language = $2, chunks = v.planned, done = v.planned from documents d
-            where d.space_id = $1 and v.document_id = d.id and v.version = d.searchable
-            """,
-            *(space_id, recipe.language),
-        )
-
-    async def waits_for(self, space_id: UUID, reason: str) -> None:
-        """What keeps it from being made anew, for people to read."""
-        await self._db.execute(
-            "update spaces set waits_for = $2 where id = $1 and wanted is not null", space_id, reason
-        )
-
     async def version_waits_for(self, document_id: UUID, version: int, reason: str | None) -> None:
         """Why it has no vectors yet, for people to read; None when it has them."""
         await self._db.execute(
@@ -217,16 +165,16 @@ class IngestionStore:
             *(document_id, version, reason),
         )
 
-    async def wordy(self, document_id: UUID, version: int, most: int) -> list[tuple[UUID, Unembedded]]:
-        """Chunks that are searched by their words alone."""
+    async def wordy(self, what: Version, most: int) -> list[tuple[UUID, Unembedded]]:
+        """Chunks of its index that are searched by their words alone."""
         rows = await self._db.fetch(
             """
             select c.id, c.ord, c.header, c.body from chunks c
-            where c.document_id = $1 and c.version = $2
+            where c.document_id = $1 and c.version = $2 and c.space = $3
             and not exists (select from vectors v where v.company_id = c.company_id and v.chunk_id = c.id)
-            order by length(c.body), c.ord limit $3
+            order by length(c.body), c.ord limit $4
             """,
-            *(document_id, version, most),
+            *(what.document_id, what.version, what.index, most),
         )
         return [(row["id"], Unembedded(row["ord"], row["header"], row["body"])) for row in rows]
 
@@ -251,11 +199,17 @@ class IngestionStore:
 
 def _version(row: asyncpg.Record, as_wanted: bool) -> Version:
     fields: dict[str, Any] = {name: row[name] for name in Version.__dataclass_fields__ if name in row}
-    read = {"state": DocumentState(row["state"]), "scope": SpaceScope(row["scope"]), "recipe": _recipe(row, as_wanted)}
-    return Version(**fields | read)
+    read = {
+        "state": DocumentState(row["state"]),
+        "scope": SpaceScope(row["scope"]),
+        "recipe": recipe_of(row, as_wanted),
+    }
+    index = row["next"] if as_wanted and row["wanted"] else row["number"]
+    return Version(**fields | read | {"index": index})
 
 
-def _recipe(row: asyncpg.Record, as_wanted: bool = False) -> Recipe:
+def recipe_of(row: asyncpg.Record, as_wanted: bool = False) -> Recipe:
+    """Of a row of spaces: as it is searched, or as it is to be."""
     wanted: dict[str, Any] = (row["wanted"] if as_wanted else None) or {}
     now = {"provider": row["provider"], "model": row["model"], "dimension": row["dimension"]}
     chunking = wanted.get("chunking") or {"target": row["target"]}

@@ -6,13 +6,11 @@ The path is chosen by code, not by the planner, which misjudges graphs under fil
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from uuid import UUID
-
-import asyncpg
 
 from chassis.postgres import Pool
 from contracts.knowledge import Embedder, Language, Right, Search
@@ -21,11 +19,12 @@ from services.rag.domain.question import Lexical
 from services.rag.domain.ranking import Candidate
 from services.rag.domain.rights import Who
 from services.rag.store.index import dense, sparse
-from services.rag.store.rights import arguments, open_to
+from services.rag.store.rights import PARAMETERS, arguments, open_to
 
-#: of the connections that search: every statement is planned with what it is asked
+#: of the connections that search: every statement is planned with what it is asked, joined in the order it is written in
 SETTINGS = {
     "plan_cache_mode": "force_custom_plan",
+    "join_collapse_limit": "1",
     "hnsw.ef_search": "400",
     "hnsw.iterative_scan": "relaxed_order",
     "hnsw.max_scan_tuples": "60000",
@@ -35,6 +34,14 @@ select s.id, s.number, s.language, s.provider, s.model, s.dimension, coalesce(t.
 from spaces s left join space_stats t on t.space = s.number
 where s.company_id = $1 and ($2::uuid[] is null or s.id = any($2))
 """
+#: with how many chunks of each have which of the terms
+COUNTED = f"""
+select a.*, coalesce(x.terms, '{{}}') as terms, coalesce(x.counts, '{{}}') as counts
+from ({ASKED}) a left join lateral (
+    select array_agg(t.term) as terms, array_agg(t.n) as counts from terms t
+    where a.is_open and t.space = a.number and t.term = any(${3 + PARAMETERS}::int[])) x on true
+"""
+TOLD = 4  # columns of the one row that tells of all; the others have the fields of a candidate, in their order
 FILTER = """
 {row}.document_id in (
     select d.id from documents d
@@ -46,7 +53,7 @@ FILTER = """
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A space that is asked for."""
+    """A space that is asked for. `having`: how many of its chunks have a term of the question, by the term's place."""
 
     id: UUID
     number: int
@@ -54,6 +61,7 @@ class Asked:
     embedder: Embedder
     chunks: int
     is_open: bool
+    having: Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +110,10 @@ class SearchStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def asked(self, company: str, spaces: Sequence[UUID] | None, who: Who) -> list[Asked]:
-        rows = await self._pool.fetch(ASKED, *_asked(company, spaces, who))
+    async def asked(self, company: str, spaces: Sequence[UUID] | None, who: Who, terms: Iterable[int]) -> list[Asked]:
+        """`terms` by their places."""
+        rows = await self._pool.fetch(COUNTED, *_asked(company, spaces, who), list(terms))
         return [_space(row) for row in rows]
-
-    async def counts(self, spaces: Sequence[int], terms: Sequence[int]) -> dict[int, int]:
-        """How many chunks have a term."""
-        rows = await self._pool.fetch(
-            "select term, sum(n)::bigint as n from terms where space = any($1) and term = any($2) group by term",
-            *(list(spaces), list(terms)),
-        )
-        return {row["term"]: row["n"] for row in rows}
 
     async def has_graph(self, company: str, dimension: int) -> bool:
         found = await self._pool.fetchval(
@@ -138,8 +139,9 @@ class SearchStore:
         parameters = Parameters(_asked(ask.company, ask.space_ids, who))
         statement = _statement(parameters, planned, legs, lexical, Filters.of(ask), per_leg)
         rows = await self._pool.fetch(statement, *parameters)
-        found = [_candidate(row) for row in rows if row["chunk_id"] is not None]
-        told, short = rows[0], any(leg.graph and row < per_leg for leg, row in zip(legs, rows[0]["found"], strict=True))
+        (told,) = (row for row in rows if row["found"] is not None)
+        short = any(leg.graph and n < per_leg for leg, n in zip(legs, told["found"], strict=True))
+        found = [Candidate(*row[TOLD:]) for row in rows if row["found"] is None]
         return Searched(told["spaces"], told["in_scope"], told["removed"], found, short)
 
 
@@ -175,7 +177,7 @@ def _statement(
         or f"select null::uuid as chunk_id limit least(0, {limit}::int)"
     )
     cosine = _by_model("x.h", vectors, models)
-    title = _by_model("d.title_vector", vectors, models)
+    title = _by_model("coalesce(r.title_vector, d.title_vector)", vectors, models)
     searched = f"(a.is_open and a.number = any({numbers}::int[]))"
     counted = ", ".join(f"(select count(*) from dense_{at})" for at in range(len(legs)))
     return f"""
@@ -185,15 +187,16 @@ def _statement(
                coalesce(sum(a.chunks) filter (where not a.is_open), 0)::bigint as removed,
                array[{counted}]::bigint[] as found
         from asked a)
-    select told.*, f.* from told left join lateral (
+    select told.*, f.* from told full join (
         select c.id as chunk_id, c.document_id, a.id as space_id, d.external_id, d.title as title_text, c.version, c.ord,
                c.start, c.stop, c.page, c.header, c.body, c.gap, c.folded, coalesce({cosine}, 0) as cosine,
                -(l.weights <#> {weights}::text::sparsevec({PLACES})) as bm25, coalesce({title}, 0) as title
         from ({union}) u join chunks c on c.id = u.chunk_id join lexemes l on l.chunk_id = c.id
         join documents d on d.id = c.document_id join asked a on a.number = c.space
+        left join remade r on r.space = c.space and r.document_id = c.document_id
         left join vectors x on x.company_id = $1 and x.chunk_id = c.id
         where c.company_id = $1 and {searched}
-    ) f on true
+    ) f on false
     """
 
 
@@ -260,8 +263,5 @@ def _filter(p: Parameters, filters: Filters | None) -> str:
 
 def _space(row: Mapping[str, Any]) -> Asked:
     embedder = Embedder(provider=row["provider"], model=row["model"], dimension=row["dimension"])
-    return Asked(row["id"], row["number"], Language(row["language"]), embedder, row["chunks"], row["is_open"])
-
-
-def _candidate(row: asyncpg.Record) -> Candidate:
-    return Candidate(**{name: row[name] for name in Candidate.__dataclass_fields__})
+    having = dict(zip(row["terms"], row["counts"], strict=True))
+    return Asked(row["id"], row["number"], Language(row["language"]), embedder, row["chunks"], row["is_open"], having)

@@ -77,7 +77,7 @@ class SpaceStore:
             *(ask.embedder.provider, ask.embedder.model, ask.embedder.dimension, ask.chunking.target),
         )
         if number is not None:
-            await self._db.execute("insert into space_stats (space) values ($1)", number)
+            await self._db.execute("insert into space_stats (space, space_id) values ($1, $2)", number, id)
         return number is not None
 
     async def grant(self, id: UUID, grants: Sequence[Grant]) -> None:
@@ -114,14 +114,25 @@ class SpaceStore:
     async def touch(self, id: UUID) -> None:
         await self._db.execute("update spaces set updated_at = clock_timestamp() where id = $1", id)
 
-    async def want(self, id: UUID, language: Language, embedder: Embedder, chunking: Chunking) -> None:
-        """What a job is to make of all that lies in the space; until it has, search goes on with what there is."""
+    async def want(self, id: UUID, language: Language, embedder: Embedder, chunking: Chunking) -> int | None:
+        """What a job is to make of all that lies in the space, in an index of its own; until it has, search goes on with
+        what there is. Returns the index that was to be the next, and is of no use now."""
         wanted = {
             "language": language,
             "embedder": embedder.model_dump(mode="json"),
             "chunking": chunking.model_dump(mode="json"),
         }
-        await self._db.execute("update spaces set wanted = $2, waits_for = null where id = $1", id, wanted)
+        before: int | None = await self._db.fetchval(
+            """
+            with made as (
+                insert into space_stats (space, space_id) values (nextval(pg_get_serial_sequence('spaces', 'number')), $1)
+                returning space)
+            update spaces s set wanted = $2, waits_for = null, next = made.space
+            from made, (select next from spaces where id = $1) before where s.id = $1 returning before.next
+            """,
+            *(id, wanted),
+        )
+        return before
 
     async def remove(self, id: UUID) -> None:
         """The space without documents, and all that is granted in it."""
