@@ -42,6 +42,9 @@ from ({ASKED}) a left join lateral (
     where a.is_open and t.space = a.number and t.term = any(${3 + PARAMETERS}::int[])) x on true
 """
 TOLD = 4  # columns of the one row that tells of all; the others have the fields of a candidate, in their order
+#: a document's, in the index that is searched; only while an index has just been adopted is it another than its own
+TITLE = """coalesce(case when exists (select from remade where space = any({numbers}::int[])) then
+    (select r.title_vector from remade r where r.space = c.space and r.document_id = c.document_id) end, d.title_vector)"""
 FILTER = """
 {row}.document_id in (
     select d.id from documents d
@@ -164,20 +167,15 @@ def _statement(
     ctes = [f"asked as materialized ({ASKED})"]
     for at, leg in enumerate(legs):
         ctes.append(f"dense_{at} as materialized ({_dense(p, leg, vectors[at], models[at], kept, limit)})")
-    weights = (
-        p.add(sparse([], []))
-        if lexical is None
-        else p.add(sparse(list(lexical.weights), list(lexical.weights.values())))
-    )
+    bm25 = "0"
     if lexical is not None:
-        ctes.append(f"lexical as materialized ({_lexical(p, lexical, weights, numbers, kept, limit)})")
-    names = [f"dense_{at}" for at in range(len(legs))] + ([] if lexical is None else ["lexical"])
-    union = (
-        " union ".join(f"select chunk_id from {name}" for name in names)
-        or f"select null::uuid as chunk_id limit least(0, {limit}::int)"
+        far = f"<#> {p.add(sparse(list(lexical.weights), list(lexical.weights.values())))}::text::sparsevec({PLACES})"
+        bm25 = f"(select -(l.weights {far}) from lexemes l where l.chunk_id = c.id)"
+        ctes.append(f"lexical as materialized ({_lexical(p, lexical, far, numbers, kept, limit)})")
+    cosine = (
+        f"(select {_by_model('v.h', vectors, models)} from vectors v where v.company_id = $1 and v.chunk_id = c.id)"
     )
-    cosine = _by_model("x.h", vectors, models)
-    title = _by_model("coalesce(r.title_vector, d.title_vector)", vectors, models)
+    title = _by_model(TITLE.format(numbers=numbers), vectors, models)
     searched = f"(a.is_open and a.number = any({numbers}::int[]))"
     counted = ", ".join(f"(select count(*) from dense_{at})" for at in range(len(legs)))
     return f"""
@@ -189,15 +187,23 @@ def _statement(
         from asked a)
     select told.*, f.* from told full join (
         select c.id as chunk_id, c.document_id, a.id as space_id, d.external_id, d.title as title_text, c.version, c.ord,
-               c.start, c.stop, c.page, c.header, c.body, c.gap, c.folded, coalesce({cosine}, 0) as cosine,
-               -(l.weights <#> {weights}::text::sparsevec({PLACES})) as bm25, coalesce({title}, 0) as title
-        from ({union}) u join chunks c on c.id = u.chunk_id join lexemes l on l.chunk_id = c.id
+               c.start, c.stop, c.page, c.header, c.body, c.gap, c.folded,
+               coalesce(u.cosine, {cosine}, 0) as cosine, coalesce(u.bm25, {bm25}, 0) as bm25, coalesce({title}, 0) as title
+        from ({_union(len(legs), lexical is not None, limit)}) u join chunks c on c.id = u.chunk_id
         join documents d on d.id = c.document_id join asked a on a.number = c.space
-        left join remade r on r.space = c.space and r.document_id = c.document_id
-        left join vectors x on x.company_id = $1 and x.chunk_id = c.id
         where c.company_id = $1 and {searched}
     ) f on false
     """
+
+
+def _union(legs: int, has_words: bool, limit: str) -> str:
+    """What the legs have found, with how near each has found it: what one leg knows of a chunk is not looked up again."""
+    found = [f"select chunk_id, -far as cosine, null::float8 as bm25 from dense_{at}" for at in range(legs)]
+    found += ["select chunk_id, null::float8, -far from lexical"] if has_words else []
+    union = " union all ".join(found) or f"select null::uuid, null::float8, null::float8 limit least(0, {limit}::int)"
+    return f"""
+        select chunk_id, max(cosine) as cosine, max(bm25) as bm25 from ({union}) f (chunk_id, cosine, bm25)
+        group by chunk_id"""
 
 
 def _model(p: Parameters, embedder: Embedder) -> str:
@@ -209,7 +215,7 @@ def _model(p: Parameters, embedder: Embedder) -> str:
 def _by_model(column: str, vectors: Sequence[str], models: Sequence[str]) -> str:
     """Only vectors of one model are compared with one another."""
     if not vectors:
-        return "null"
+        return "null::float8"
     cases = (f"when {model} then -({column} <#> {v}::text::halfvec)" for v, model in zip(vectors, models, strict=True))
     return f"case {' '.join(cases)} end"
 
@@ -220,31 +226,31 @@ def _dense(p: Parameters, leg: Leg, vector: str, model: str, kept: str, limit: s
     kept = kept.format(row="v")
     if not leg.graph:
         return f"""
-        select chunk_id from (
+        select chunk_id, h <#> {vector}::text::halfvec as far from (
             select v.chunk_id, v.h from vectors v
             where v.company_id = $1 and v.space = any({spaces}::int[]) and v.space = any({still_open}){kept} offset 0) x
-        order by h <#> {vector}::text::halfvec limit {limit}
+        order by far limit {limit}
         """
     size = leg.embedder.dimension
     return f"""
-    select v.chunk_id from vectors v
+    select v.chunk_id, v.h::halfvec({size}) <#> {vector}::text::halfvec({size}) as far from vectors v
     where v.company_id = $1 and vector_dims(v.h) = {size} and v.space + 0 = any({spaces}::int[])
     and v.space + 0 = any({still_open}){kept}
-    order by v.h::halfvec({size}) <#> {vector}::text::halfvec({size}) limit {limit}
+    order by far limit {limit}
     """
 
 
-def _lexical(p: Parameters, lexical: Lexical, weights: str, numbers: str, kept: str, limit: str) -> str:
-    found, space, positive = "true", "l.space", f"where weights <#> {weights}::text::sparsevec({PLACES}) < 0"
+def _lexical(p: Parameters, lexical: Lexical, far: str, numbers: str, kept: str, limit: str) -> str:
+    found, space, positive = "true", "l.space", f"where weights {far} < 0"
     if lexical.query is not None:  # each has something of it. `+ 0`: found by words, never by the index of its space
         found, space, positive = f"l.ts @@ {p.add(lexical.query)}::text::tsquery", "l.space + 0", ""
     return f"""
-    select chunk_id from (
+    select chunk_id, weights {far} as far from (
         select l.chunk_id, l.weights from lexemes l
         where {found} and l.company_id = $1 and {space} = any({numbers}::int[])
         and {space} = any(array(select a.number from asked a where a.is_open)){kept.format(row="l")} offset 0) x
     {positive}
-    order by weights <#> {weights}::text::sparsevec({PLACES}) limit {limit}
+    order by far limit {limit}
     """
 
 
