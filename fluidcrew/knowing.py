@@ -100,9 +100,11 @@ async def list_documents(space: str, *, state: str | None, limit: int, as_json: 
     return print_page(found, table, nothing="no documents there: `fluidcrew knowledge add FILE --space …`")
 
 
-async def search(question: str, space: str, *, limit: int, as_agent: str, as_json: bool) -> int:
+async def search(question: str, space: str, *, limit: int, as_agent: str | None, as_json: bool) -> int:
+    if as_agent == "":  # a variable that was not set: with the rights of a person all would be found
+        raise Halt(Exit.USAGE, "--as-agent is empty: give the id of an agent, or leave it out")
     async with Gateway.of(os.environ) as api:
-        asked: dict[str, Any] = {"query": question, "limit": limit, "as_agent": as_agent or None}
+        asked: dict[str, Any] = {"query": question, "limit": limit, "as_agent": as_agent}
         if space:
             asked["space_ids"] = [(await space_meant(api, space))["id"]]
         found = await api.post("/knowledge/search", asked)

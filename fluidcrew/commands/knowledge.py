@@ -78,7 +78,7 @@ def search(
     question: Annotated[str, typer.Argument(metavar="QUESTION", show_default=False, help="In full words.")],
     space: AnySpace = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="How many passages.")] = 5,
-    as_agent: Annotated[str, typer.Option(metavar="ID", help="What would this agent find?")] = "",
+    as_agent: Annotated[str | None, typer.Option(metavar="ID", help="What would this agent find?")] = None,
     json: Json = False,
 ) -> int:
     """Search: the best passages, where they stand, and what was searched."""

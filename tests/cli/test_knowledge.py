@@ -104,10 +104,16 @@ async def test_what_is_found_says_where_it_stands_and_what_was_searched(
     (asked,) = api.requests("/knowledge/search")
     about = {"query": "spring tides?", "limit": 3, "as_agent": "bob", "space_ids": [HANDBOOK]}
     assert json.loads(asked.body) == about
-    await knowing.search("spring tides?", "", limit=3, as_agent="", as_json=False)
+    await knowing.search("spring tides?", "", limit=3, as_agent=None, as_json=False)
     nothing, receipt = capsys.readouterr().out.splitlines()
     assert (nothing, receipt.endswith("; by words only: there is no model")) == ("nothing was found", True)
     assert "space_ids" not in json.loads(api.requests("/knowledge/search")[1].body)
+
+
+async def test_an_agent_without_a_name_is_no_person(api: FakeGateway, cli: Cli) -> None:
+    done = await cli("knowledge", "search", "spring tides?", "--as-agent", "", FLUIDCREW_URL=api.url, API_KEY=KEY)
+    assert (done.code, "--as-agent is empty" in done.err) == (2, True)
+    assert api.requests("/knowledge/search") == []
 
 
 async def test_where_documents_are_of_several_spaces_each_says_of_which(
