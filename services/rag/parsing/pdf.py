@@ -38,8 +38,8 @@ def read_pdf(file: Path) -> Parsed:
     text, pages = _text(document)
     if sum(not letter.isspace() for letter in text[: LEAST_OF_A_PAGE * 4 * len(pages)]) < LEAST_OF_A_PAGE * len(pages):
         raise NeedsOcr(
-            f"the {len(pages):,} pages hold almost no text: they are pictures of it; run the file through text"
-            " recognition (OCR) and add the result"
+            f"almost no text in {len(pages):,} {'page' if len(pages) == 1 else 'pages'}, which are pictures of it; run the"
+            " file through text recognition (OCR) and add the result"
         )
     return Parsed(text, tuple(_headings(document, text, pages)), tuple(pages))
 
