@@ -84,9 +84,9 @@ class World:
         async with running("gateway", self._settings(ServiceSettings, "gateway"), nothing) as self.client:
             yield self
 
-    async def ask(self, request: Request[A]) -> A:
+    async def ask(self, request: Request[A], patience: float = 60) -> A:
         assert self.client is not None
-        return await self.client.bus.ask(request, Context(request_id="test", correlation_id="story"), patience=60)
+        return await self.client.bus.ask(request, Context(request_id="test", correlation_id="story"), patience=patience)
 
     async def start(self, *nodes: RunNode, **fields: Any) -> UUID:
         given = {"command_id": uuid4(), "run_id": uuid4(), "title": "A task", "nodes": list(nodes), "gate": "off"}
@@ -105,7 +105,7 @@ class World:
         """The run once it has one of these states; ended, if none is named."""
 
         async def reached() -> RunDetail | None:
-            found = await self.run(run_id)
+            found = await self.ask(GetRun(run_id=run_id), patience=5)  # asked again: a frozen executor is asked as well
             return found if found.run.status in (statuses or ENDED) else None
 
         return await eventually(reached, timeout, what=f"run {run_id} in {statuses or ENDED}")
