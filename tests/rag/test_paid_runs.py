@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
@@ -20,29 +19,21 @@ from contracts.scope import Scope
 from contracts.sidecar import check
 from contracts.sidecar_requests import ListSidecars
 from services.rag.domain.spending import most_tokens
+from tests.executor.conftest import model
 from tests.killable import killable
 from tests.rag.library import TIDES, ended
 from tests.rag.test_paid import LETTERS, NEAR, Paid, alone
 
-__all__ = ["alone"]
+__all__ = ["alone", "model"]
 
 TOLD = Behaviour(text="High water is at nine [1].")
 ASKS = Behaviour(uses=(("search_knowledge", {"query": NEAR}),))
 
 
 @pytest.fixture
-async def model(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeOpenAI]:
-    """Its answers are free: what a run costs are its questions, at a dollar for each token."""
-    async with FakeOpenAI() as server:
-        monkeypatch.setenv("LLM_DEFAULT_PROVIDER", "openai")
-        monkeypatch.setenv("LLM_DEFAULT_MODEL", "fake-1")
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        yield server
-
-
-@pytest.fixture
 async def agents(alone: Paid, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> Paid:
-    """With a document that agents may find, whose vectors are there. The test starts its executor."""
+    """With a document that agents may find, whose vectors are there. The model's answers are free: what a run costs are
+    its questions, at a dollar for each token. The test starts its executor."""
     prices = {"letters": {"input": 1_000_000, "output": 0}, "fake-1": {"input": 0, "output": 0}}
     monkeypatch.setenv("LLM_PRICES", json.dumps(prices))
     async with alone.start_executor():

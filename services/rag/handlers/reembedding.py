@@ -71,11 +71,16 @@ class Reembedding:
             return  # it is looked at again before anything is searched
         try:
             await self._build(what)
-        except Exception:
+        except Exception as error:
             now = await self._store.version(document_id, version, as_wanted=True)
             if now is not None and now.index == index:
                 raise
-            log.info("document.not_made_anew", document_id=str(document_id), reason="it is gone, or wanted otherwise")
+            log.info(
+                "document.not_made_anew",
+                document_id=str(document_id),
+                reason="gone, or wanted otherwise",
+                error=repr(error),
+            )
 
     async def _build(self, what: Version) -> None:
         try:
