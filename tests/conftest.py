@@ -32,6 +32,7 @@ def pytest_configure() -> None:
     # Once, before the workers are started: somebody may commit while they collect, and they must agree.
     half = str(_commits() % 2)
     os.environ.setdefault("CHAOS_HALF", half)
+    os.environ.setdefault("CHAOS_SEED", _git("rev-parse", "--short=8", "HEAD") or "0")
     if os.environ.get("TEST_HALF") == "auto":
         os.environ["TEST_HALF"] = half
 
@@ -79,13 +80,18 @@ def _of_the_other_half(items: Iterable[pytest.Item], half: int) -> Iterable[pyte
 
 
 def _commits() -> int:
-    """Zero without git, or without a history of this checkout."""
-    counted = ["git", "rev-list", "--count", "--first-parent", "HEAD"]
+    return int(_git("rev-list", "--count", "--first-parent", "HEAD") or 0)
+
+
+def _git(*command: str) -> str:
+    """Nothing without git, or without a history of this checkout."""
     try:
-        found = subprocess.run(counted, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            ["git", *command], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
     except FileNotFoundError:
-        return 0
-    return int(found.stdout) if found.returncode == 0 else 0
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,14 +8,15 @@ from random import Random
 
 from tests.chaos.points import POINTS, Point
 from tests.chaos.review_rules import GATE
-from tests.chaos.scenarios import COMPLETED, Scenario, ended, errand
+from tests.chaos.scenarios import COMPLETED, Scenario, begun, ended, errand
 from tests.chaos.stage import Stage
 from tests.chaos.world import SERVICES
 
 RUNS = 2
 GOOD = "grade:90 a good result"
 MOST_WORK = 4  # times; the third passing of a point may take that much
-FIXED = {"order": 1, "wipe": 2}  # passings; a service that starts compares its streams once in any case
+#: passings: a service that starts compares its streams once in any case, and finds what its predecessor left but once
+FIXED = {"order": 1, "wipe": 2, "orphans": 1}
 DYING = ("executor", "planner", "gateway", "feedback")
 IMPATIENT = 3.0  # seconds; an answer that died with its owner is asked for again, under the same key
 
@@ -48,6 +49,8 @@ async def die_between(stage: Stage, points: Sequence[Point]) -> None:
     replaced = [name for p in points for name in SERVICES if name.split(".")[0] == p.service]
     lost = {"executors": 2 * _has(points, "executor"), "reviewers": _has(points, "feedback")}
     async with stage.fault(f"die when {'; when '.join(p.name for p in points)}", **lost):
+        if any(p.trigger == "orphans" for p in points):
+            await leave_behind(stage)
         world.kill(*(name for name in replaced if world.is_running(name)))
         for p in points:
             nth = FIXED.get(p.trigger) or stage.rng.randint(1, 3)
@@ -61,6 +64,13 @@ async def die_between(stage: Stage, points: Sequence[Point]) -> None:
             give_up(stage, p)
         world.launch(*(name for name in replaced if not world.is_running(name)))
     await world.until_all_serve()
+
+
+async def leave_behind(stage: Stage) -> None:
+    """Runs that have begun, and lose their owner: only such are claimed, an executor takes at once what it started."""
+    runs = [await stage.client.launch(errand(layers=2, width=2, words="slow:0.6")) for _ in range(RUNS)]
+    stage.runs += runs
+    await asyncio.gather(*(begun(stage, run) for run in runs))
 
 
 async def work(stage: Stage, points: Sequence[Point]) -> None:

@@ -25,7 +25,8 @@ class Point:
     service: str
     target: str
     after: bool = False
-    trigger: str = ""  # what must happen beside a run: "wipe" the broker, "order" a pause, have it "review"ed
+    #: what must happen beside a run: "wipe" the broker, "order" a pause, have it "review"ed, leave "orphans" behind before
+    trigger: str = ""
 
 
 EXECUTOR, PLANNER, GATEWAY = "services.executor", "services.planner", "services.gateway"
@@ -40,7 +41,7 @@ POINTS = (
         "order",
     ),
     Point("an order is taken, not obeyed", "executor", f"{EXECUTOR}.engine.store:take_orders", True, "order"),
-    Point("a run is claimed, not committed", "executor", f"{EXECUTOR}.engine.store:claim_runs", True),
+    Point("a run is claimed, not committed", "executor", f"{EXECUTOR}.engine.store:claim_runs", True, "orphans"),
     Point("a node may begin, its model is not called", "executor", "chassis.llm.models:Models.complete"),
     Point("a model has answered, nobody knows", "executor", f"{EXECUTOR}.engine.runner:Runner.perform", True),
     Point("a turn is written, not committed", "executor", f"{EXECUTOR}.engine.at_once.store:save_within", True),

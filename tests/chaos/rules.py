@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -174,13 +175,16 @@ def the_timeline_has_no_gap(history: History) -> Iterator[str]:
 
 
 def no_watcher_misses_anything(history: History) -> Iterator[str]:
-    """What one watcher got over all its connections, resumed by the last id each time, is the run's story."""
+    """What one watcher got over all its connections, resumed by the last id each time, is the run's story, at least up to
+    where the feed was when the watchers were given time to catch up."""
     seen: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for event in history.all("seen"):
         seen[event["watcher"], event["run_id"]].append(event["id"])
+    until = max((mark["until"] for mark in history.all("watched")), default=sys.maxsize)
     for (watcher, run), ids in seen.items():
-        story = [fact.id for fact in history.by_run.get(run, [])]
-        if ids != story[: len(ids)]:
+        facts = history.by_run.get(run, [])
+        story = [fact.id for fact in facts if fact.position <= until]
+        if ids != [fact.id for fact in facts[: len(ids)]]:
             yield f"watcher {watcher} of run {run} saw another story than the feed tells"
         elif len(ids) < len(story) and history.runs.get(run, {}).get("status") in ENDS.values():
             yield f"watcher {watcher} of run {run} saw {len(ids)} of {len(story)} facts"

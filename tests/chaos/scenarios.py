@@ -69,6 +69,15 @@ def errand(layers: int, width: int, words: str, say: str = "") -> Plan:
     return plan
 
 
+async def begun(stage: Stage, run: str) -> None:
+    """Until an executor works on it; a run that waits for ever is found by the rules."""
+    deadline = asyncio.get_running_loop().time() + stage.ending
+    while (await stage.got(f"/runs/{run}"))["status"] == "queued":
+        if asyncio.get_running_loop().time() > deadline:
+            return
+        await asyncio.sleep(0.05)
+
+
 async def ended(stage: Stage, run: str) -> None:
     """Until the run is over and told; the rules find it when it never is."""
     deadline = asyncio.get_running_loop().time() + stage.ending

@@ -89,6 +89,7 @@ class Stage:
             await self._until(lambda run=run: self.is_told(run), deadline, f"the end of run {run}")
         for draft in self.drafts:
             await self._until(lambda draft=draft: self._is_told_of(draft), deadline, f"the creation of task {draft}")
+        self.recorder.note("watched", until=await head(self.world))  # an artifact may be told of after that
         for run in dict.fromkeys(watcher.run for watcher in self.watchers):
             await self._until(lambda run=run: self._was_seen(run), deadline, f"the end of what is seen of run {run}")
         await self.held.aclose()

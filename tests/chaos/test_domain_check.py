@@ -162,6 +162,15 @@ def test_the_judge_names_the_rule_that_is_broken_by(wrong: str) -> None:
     assert rule in broken_rules(records)
 
 
+def test_a_watcher_answers_for_what_was_told_while_it_watched() -> None:
+    records = sound()
+    drop("seen")(records)
+    add({"kind": "watched", "until": 6})(records)
+    assert broken_rules(records) == set()
+    change("watched", until=7)(records)
+    assert broken_rules(records) == {"no_watcher_misses_anything"}
+
+
 def test_a_step_without_a_model_is_completed_without_a_call() -> None:
     records = sound()
     of(records, "plan")[0]["walked"] = ["b"]
