@@ -20,6 +20,7 @@ from contracts.errors import FluidcrewError, RetryLater
 LONGEST_ANSWER = 8 * 1024 * 1024  # bytes
 LONGEST_COMPLAINT = 2000  # bytes, the last of what it said while it died
 CHUNK = 64 * 1024
+NOWHERE = Path("/")  # the room of who writes no file
 
 
 class OverLimit(FluidcrewError):
@@ -56,6 +57,21 @@ async def ask(command: Sequence[str], room: Path, timeout: float, given: bytes =
     finally:
         await _end(process)
     return _understood(process.returncode, said, complaint, room)
+
+
+class Filter:
+    """A program that answers for what it reads on its standard input and writes no file, as Unix calls it.
+
+    It ends itself before the `timeout` in seconds; more than `at_once` of them wait for each other.
+    """
+
+    def __init__(self, script: Path, timeout: float = 20.0, at_once: int = 2) -> None:
+        self._command, self._timeout, self._places = isolated(script), timeout, asyncio.Semaphore(at_once)
+
+    async def ask(self, given: bytes, *arguments: str) -> dict[str, Any]:
+        """Raises OverLimit or WorkerDied: memory that a library asks for in vain ends the process."""
+        async with self._places:
+            return await ask((*self._command, *arguments), NOWHERE, self._timeout, given)
 
 
 async def gone(process: Process) -> None:
