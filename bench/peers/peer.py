@@ -19,7 +19,7 @@ from deploy.local.environment import CHECKOUT
 from deploy.local.process import Child
 
 SLOTS = {False: "4", True: "32"}  # Celery's processes: one per core; many when tasks wait
-QUIET = {"PYTHONWARNINGS": "ignore", "LANGSMITH_TRACING": "false", "DO_NOT_TRACK": "1"}
+QUIET = {"PYTHONWARNINGS": "ignore", "LANGSMITH_TRACING": "false", "DO_NOT_TRACK": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 
 class Peer:

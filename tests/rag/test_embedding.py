@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from chassis.testing.eventually import eventually
 from contracts.errors import RetryLater
 from contracts.knowledge import Embedder
+from deploy.local.environment import CHECKOUT
 from services.rag.adapters import local_model
 from services.rag.adapters.local_model import LocalModel
 from services.rag.adapters.remote_vectors import RemoteVectors
@@ -90,6 +92,26 @@ async def test_who_asked_hears_of_a_failure_nobody_thought_of_and_the_next_is_an
             with pytest.raises(TypeError, match="a defect"):
                 await model.vectors(SENTENCES)
     assert (await model.vectors(SENTENCES)).shape == (3, 384)
+
+
+@pytest.mark.parametrize("part", ["answers", "is built"])
+async def test_the_model_writes_nothing_beside_its_own_and_reports_to_nobody(
+    models: Path, tmp_path: Path, part: str
+) -> None:
+    """The runtime keeps an id of the machine and reports to its maker when it is merely imported, unless told not to."""
+    build = "import sys, pathlib; from services.rag.embedding.graph import _make; _make(pathlib.Path(sys.argv[1]))"
+    home, built = tmp_path / "home", tmp_path / "built.onnx"
+    home.mkdir()
+    command = {
+        "answers": (*local_model.COMMAND, str(models), "1", "0"),
+        "is built": (sys.executable, "-c", build, str(built)),
+    }[part]
+    environ = {"HOME": str(home), "PYTHONPATH": str(CHECKOUT)}  # the runtime is quiet where CI is set
+    process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=environ)
+    said, complaints = await process.communicate()
+    assert process.returncode == 0, complaints.decode()
+    assert b'"ready"' in said if part == "answers" else built.exists()
+    assert list(home.rglob("*")) == []
 
 
 async def test_a_model_without_work_gives_its_memory_back_and_is_there_again_when_asked(models: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from services.rag.embedding.published import WEIGHTS
+from services.rag.embedding.runtime import load_runtime
 from services.rag.embedding.weights import load_weights
 
 LAYERS, HEADS, WIDTH, EPSILON = 6, 12, 384, 1e-12
@@ -37,6 +38,7 @@ def graph_file(directory: Path) -> Path:
 
 def _make(path: Path) -> None:
     """Whole or not at all."""
+    load_runtime()
     from onnx import TensorProto, save
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

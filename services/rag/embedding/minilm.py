@@ -16,13 +16,14 @@ import numpy as np
 from services.rag.embedding.counting import WINDOW
 from services.rag.embedding.graph import WIDTH, graph_file
 from services.rag.embedding.published import NoModel, tokenizer_file
+from services.rag.embedding.runtime import load_runtime
 
 
 class MiniLM:
     def __init__(self, directory: Path, threads: int) -> None:
         """Each thread computes texts of its own: none waits for another, as they would within one. Raises NoModel."""
         try:
-            import onnxruntime
+            runtime = load_runtime()
             from tokenizers import Tokenizer
         except ImportError as error:
             raise NoModel(f"{error.name} is not installed; run `make setup`") from None
@@ -30,11 +31,11 @@ class MiniLM:
         self._tokenizer = Tokenizer.from_file(str(tokenizer_file()))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(WINDOW)
-        options = onnxruntime.SessionOptions()
+        options = runtime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         path = str(graph_file(directory))
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._threads = ThreadPoolExecutor(threads)
 
     def vectors(self, texts: Sequence[str]) -> Any:
