@@ -46,7 +46,7 @@ down: setup ## stop the stack that runs in the data directory
 	@$(VENV)/fluidcrew down
 
 doctor: ## look whether this machine can run Fluidcrew; downloads and starts nothing
-	@$(FIND_PYTHON); if [ -f $(VENV)/fluidcrew-stamp.json ]; then $(VENV)/fluidcrew doctor; else "$$python" -m fluidcrew.preflight; fi
+	@$(FIND_PYTHON); if [ -f $(VENV)/../fluidcrew-stamp.json ]; then $(VENV)/fluidcrew doctor; else "$$python" -m fluidcrew.preflight; fi
 
 init-env: ## make .env from .env.example (never overwrites)
 	@if [ -e .env ]; then echo ".env is there already; nothing changed"; else install -m 600 .env.example .env && echo "made .env"; fi

@@ -36,7 +36,8 @@ def binaries(environ: Mapping[str, str]) -> list[Check]:
     if not value_of(environ, "NATS_URL"):
         checks.append(_version("nats-server", [str(Path(sys.executable).parent / "nats-server"), "--version"]))
     if not environ.get("S3_ENDPOINT_URL"):
-        checks.append(_version("rclone", [str(Path(sys.executable).parent / "rclone"), "version", "--check=false"]))
+        rclone = [str(Path(sys.executable).parent / "rclone"), "version", "--check=false", "--config", os.devnull]
+        checks.append(_version("rclone", rclone))  # without that it makes a directory for its configuration
     if not value_of(environ, "DATABASE_URL"):
         try:
             checks.append(_version("postgres", [str(installation() / "bin" / "postgres"), "--version"]))

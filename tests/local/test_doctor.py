@@ -32,9 +32,13 @@ def test_this_machine_passes(environ: dict[str, str]) -> None:
     assert {"nats-server", "postgres", "rclone", "Python"} <= {c.name for c in checks}
 
 
-def test_looking_changes_nothing(environ: dict[str, str]) -> None:
+def test_looking_changes_nothing(environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = tmp_path / "user"
+    user.mkdir()
+    monkeypatch.setenv("HOME", str(user))
     run_checks(environ)
     assert not Path(environ["FLUIDCREW_HOME"]).exists()
+    assert list(user.iterdir()) == []
 
 
 def test_a_port_in_use_is_found_before_the_start(environ: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.environment import CHECKOUT
+from fluidcrew.setup_env import STAMP
 from fluidcrew.steps import began
 
 DATES = {"gnu": 'exec /bin/date "$@"', "bsd": "echo 1700000000.N"}  # what a BSD's date makes of %s.%N
@@ -63,3 +64,11 @@ def test_the_doctor_of_a_fresh_checkout_downloads_and_starts_nothing(tmp_path: P
     assert "nothing is installed yet" in done.stdout
     assert not (tmp_path / ".venv").exists()
     assert not (tmp_path / ".fluidcrew").exists()
+
+
+def test_the_doctor_of_an_installed_checkout_is_the_one_that_looks_at_everything(tmp_path: Path) -> None:
+    shutil.copy(CHECKOUT / "Makefile", tmp_path)
+    script(tmp_path / ".venv" / "bin" / "fluidcrew", 'echo "installed: $1"')
+    (tmp_path / ".venv" / STAMP.name).write_text("{}")
+    done = make("doctor", f"PYTHON={sys.executable}", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "installed: doctor\n"), done.stderr
