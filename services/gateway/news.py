@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from zoneinfo import ZoneInfo
 
 from services.gateway.domain.cursor import Cursor
+from services.gateway.domain.times import shown_in
 from services.gateway.schemas import Event
 from services.gateway.store import Told
 from services.gateway.stream import Frame
@@ -27,12 +29,18 @@ def event_of(told: Told, epoch: str) -> Event:
 
 @dataclass(frozen=True)
 class News:
-    """Encoded once, however many watch."""
+    """Encoded once, however many watch in UTC."""
 
     epoch: str
     told: Told
 
     @cached_property
     def frame(self) -> bytes:
-        event = event_of(self.told, self.epoch)
+        return self._shown_in(None)
+
+    def frame_in(self, zone: ZoneInfo | None) -> bytes:
+        return self.frame if zone is None else self._shown_in(zone)
+
+    def _shown_in(self, zone: ZoneInfo | None) -> bytes:
+        event = shown_in(event_of(self.told, self.epoch), zone)
         return Frame("message", event.model_dump_json(), id=event.cursor).encode()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -68,7 +69,9 @@ class Watching:
         forgotten_before = datetime.now(UTC) - timedelta(seconds=self.keep)
         return course_of_old(detail.run.status, detail.run.ended_at, forgotten_before)
 
-    async def facts(self, company: str, run_id: UUID, last_event_id: str | None) -> AsyncIterator[bytes]:
+    async def facts(
+        self, company: str, run_id: UUID, last_event_id: str | None, zone: ZoneInfo | None
+    ) -> AsyncIterator[bytes]:
         """Every fact of the run after the one the client saw last, without gap and without repeat, until the stream ends."""
         mailbox: Mailbox[News] = Mailbox(self.queue)
         curtain = Curtain(mailbox)
@@ -81,9 +84,9 @@ class Watching:
                         yield reset(company, run_id, start.reset)
                     curtain.begin(await self._course(company, run_id, head))
                     async for told in self._history(company, run_id, start.after, head.position):
-                        yield News(head.epoch, told).frame
+                        yield News(head.epoch, told).frame_in(zone)
                     async for news in self._live(mailbox, curtain):
-                        yield news.frame if news else HEARTBEAT
+                        yield news.frame_in(zone) if news else HEARTBEAT
             except CONNECTION_LOST as error:
                 log.warning("watching.database_gone", error=repr(error))
                 mailbox.close(UNREADABLE)

@@ -71,8 +71,10 @@ class Reader:
 
 
 @asynccontextmanager
-async def watch(client: httpx.AsyncClient, url: str, last_event_id: str = "") -> AsyncIterator[Reader]:
-    headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+async def watch(
+    client: httpx.AsyncClient, url: str, last_event_id: str = "", headers: dict[str, str] | None = None
+) -> AsyncIterator[Reader]:
+    headers = (headers or {}) | ({"Last-Event-ID": last_event_id} if last_event_id else {})
     async with client.stream("GET", url, headers=headers, timeout=None) as response:
         assert response.status_code == 200, await response.aread()
         reader = Reader(response)

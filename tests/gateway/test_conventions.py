@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from contracts.page import Page
 from contracts.run_facts import RunStarted
 from tests.gateway.builders import a_run, a_run_detail, a_task
 from tests.gateway.conftest import KEY, StartGateway, StartOwner
+from tests.gateway.sse import watch
 
 
 async def test_health_needs_no_key_and_says_starting_until_every_owner_has_answered(
@@ -105,6 +107,10 @@ async def test_events_are_shown_in_the_zone_that_was_asked_for(
             assert datetime.fromisoformat(shown) == datetime.fromisoformat(stored), "the same moment"
         run = (await gateway.client.get(f"/runs/{run_id}?include_events=1", headers=kolkata)).json()
         assert run["events"][0]["timestamp"] == shown
+        for path in (f"/events/stream?run_id={run_id}", f"/runs/{run_id}/stream"):
+            async with watch(gateway.client, path, headers=kolkata) as reader:
+                await reader.until(lambda r: len(r.messages) == 1)
+                assert json.loads(reader.messages[0].data)["timestamp"] == shown, path
 
 
 async def test_an_unknown_zone_is_a_400(client: httpx.AsyncClient) -> None:

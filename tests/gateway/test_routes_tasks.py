@@ -45,7 +45,7 @@ def answers() -> dict[type[Any], Any]:
             added_edges=[{"source": "a", "target": "b"}],
             removed_edges=[],
         ),
-        planner.AssignNodes: lambda r: planner.AssignmentsSaved(created=0, updated=len(r.items), items=r.items),
+        planner.AssignNodes: lambda r: planner.AssignmentsSaved(created=1, updated=len(r.items) - 1, items=r.items),
         planner.AutoAssign: lambda _: planner.AssignmentsSaved(created=2, updated=0, items=[]),
         planner.SubmitForValidation: lambda r: planner.Validated(
             plan_id=r.plan_id, validated=r.validated, errors=r.errors
@@ -150,7 +150,9 @@ async def test_plans_versions_differences_assignments_and_validation(
         assert diff["changed_nodes"] == [{"id": "a", "changes": {"title": {"previous": "x", "current": "y"}}}]
         item = {"node_id": "a", "role": "writer", "agent_id": "ada", "llm_backend": "demo", "llm_model": "m"}
         saved = await client.post(f"{plan}/assignments", json={"items": [item]})
-        assert (saved.status_code, saved.json()["updated"]) == (200, 1)
+        assert (saved.status_code, saved.json()["updated"]) == (200, 1), "an upsert counts what is new as well"
+        both = await client.post(f"{plan}/assignments", json={"items": [item, {**item, "node_id": "b"}]})
+        assert (both.json()["updated"], both.json()["created"]) == (2, 1)
         assert (await client.post(f"{plan}/auto_assign")).json()["created"] == 2
         verdict = {"validated": False, "errors": ["too vague"]}
         refused = await client.post(f"{plan}/submit_for_validation", json=verdict)

@@ -69,7 +69,9 @@ async def diff_plan(
 
 @router.post("/{plan_id}/assignments", responses=describe(404, 409))
 async def assign_nodes(desk: DeskDep, plan_id: UUID, body: AssignmentsIn, command_id: CommandIdDep) -> AssignmentsSaved:
-    return await desk.ask(AssignNodes(command_id=command_id, plan_id=plan_id, items=body.items))
+    """`updated` counts everything that was written, `created` those of them that are new."""
+    saved = await desk.ask(AssignNodes(command_id=command_id, plan_id=plan_id, items=body.items))
+    return saved.model_copy(update={"updated": saved.created + saved.updated})
 
 
 @router.post("/{plan_id}/auto_assign", responses=describe(404, 409))

@@ -39,7 +39,7 @@ is answered 204, unless the run was reopened; other ids mean nothing here."""
 @router.get("/events/stream", name="stream_events", description=FACTS, **SSE)
 @router.get("/runs/{run_id}/stream", name="stream_run", description=FACTS, **SSE)
 async def stream_facts(desk: DeskDep, parts: PartsDep, last_event_id: LastEventIdDep, run_id: UUID) -> Response:
-    frames = parts.watching.facts(desk.company, run_id, last_event_id)
+    frames = parts.watching.facts(desk.company, run_id, last_event_id, desk.zone)
     return await _stream(desk, parts, run_id, last_event_id, frames)
 
 
