@@ -30,7 +30,7 @@ values ($1, $2, $3, $4, $5, $6, $7, $8)
 HANDLED = "insert into inbox (consumer, message_id) values ($1, $2) on conflict do nothing"
 BURIED = "select exists (select from dead_letters where consumer = $1 and message_id = $2 and body = $3)"
 COLUMNS = "id, consumer, subject, headers, body, reason, attempts, created_at, replayed_at"
-LIST = f"select {COLUMNS} from dead_letters order by created_at desc, id limit $1 offset $2"
+ORDER = {"attempts": "attempts", "created_at": "created_at", "durable": "consumer", "replayed_at": "replayed_at"}
 GET = f"select {COLUMNS} from dead_letters where id = $1"
 MARK_REPLAYED = "update dead_letters set replayed_at = clock_timestamp() where id = $1"
 
@@ -83,8 +83,10 @@ class DeadLetters:
             batches = await outbox.write(connection, [entry])
         await self._relay.hand_over(batches)
 
-    async def list(self, limit: int, offset: int) -> Page[DeadLetter]:
-        rows = await self._pool.fetch(LIST, limit, offset)
+    async def list(self, limit: int, offset: int, order_by: str | None = None) -> Page[DeadLetter]:
+        """The newest first, when no order is asked for."""
+        listed = f"select {COLUMNS} from dead_letters order by {_order(order_by or '-created_at')} limit $1 offset $2"
+        rows = await self._pool.fetch(listed, limit, offset)
         total = await self._pool.fetchval("select count(*) from dead_letters")
         return Page(items=[_letter(row, with_body=False) for row in rows], total=total)
 
@@ -129,6 +131,16 @@ def _letter_headers(
     )
     one_line = " ".join(reason.split())[:1000].encode("ascii", "replace").decode()
     return envelope.headers() | {"x-durable": durable, "x-subject": subject, "x-reason": one_line}
+
+
+def _order(asked: str) -> str:
+    """Only our own column names get into the statement. The id keeps pages apart."""
+    column = ORDER.get(asked.removeprefix("-"))
+    if column is None:
+        allowed = ", ".join(ORDER)
+        error = {"type": "order_by", "loc": ["query", "order_by"], "msg": f"must be one of {allowed}"}
+        raise Rejection(Code.INVALID, f"order_by must be one of {allowed}", errors=[error])
+    return f"{column} {'desc' if asked.startswith('-') else 'asc'} nulls last, id"
 
 
 def _letter(row: Any, *, with_body: bool) -> DeadLetter:

@@ -44,7 +44,7 @@ def serve_owner_requests(chassis: Chassis) -> None:
         return Resent(sent=sorted(sent), gone=[n for n in told if n not in sent])
 
     async def list_letters(request: Any, _: Context) -> Page[DeadLetter]:
-        return await letters.list(request.limit, request.offset)
+        return await letters.list(request.limit, request.offset, request.order_by)
 
     async def get_letter(request: Any, _: Context) -> DeadLetter:
         return await letters.get(request.id)

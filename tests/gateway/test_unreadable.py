@@ -42,6 +42,10 @@ async def test_poison_becomes_a_dead_letter_and_holds_up_nobody(
         letters = (await gateway.client.get("/admin/dead-letters/gateway")).json()
         assert letters["total"] == 5
         assert all(letter["durable"] == TIMELINE.durable for letter in letters["items"])
+        oldest = await gateway.client.get("/admin/dead-letters/gateway?order_by=created_at&limit=1")
+        assert oldest.json()["items"] == letters["items"][-1:], "they come with the newest first when nobody asks"
+        unknown = await gateway.client.get("/admin/dead-letters/gateway?order_by=body")
+        assert (unknown.status_code, "created_at" in unknown.text) == (422, True)
         url = f"/admin/dead-letters/gateway/{letters['items'][-1]['id']}"
         assert (await gateway.client.get(url)).json()["body"] is not None
         replayed = await gateway.client.post(f"{url}/replay")

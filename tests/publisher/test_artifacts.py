@@ -265,6 +265,7 @@ async def test_a_list_is_filtered_ordered_and_paged(live: World) -> None:
     assert await names(project="harbour") == ["c.md", "a.png", "b.md"]
     assert await names(project="elsewhere") == []
     assert await names(order_by="name", kind="document") == ["b.md", "c.md"]
+    assert await names(order_by="-type") == ["a.png", "b.md", "c.md"], "its kind, as answers call it as well"
     assert await names(content_type="image/png") == ["a.png"]
     assert await names(name_contains="A.P") == ["a.png"]
     assert await names(order_by="name", limit=1, offset=1) == ["b.md"]

@@ -9,8 +9,9 @@ import pytest
 
 from chassis.depot import Depot, Strays
 from chassis.testing.eventually import eventually
+from chassis.testing.refusing import refused
 from contracts.artifacts import AddArtifact, RemoveArtifact, object_key
-from contracts.errors import Rejection
+from contracts.errors import Code, Rejection
 from contracts.previews import CreateShare, ListRemovals, PinPreview, PreviewState, Sweep, SweepReport
 from contracts.refs import BlobRef
 from contracts.review import ReviewCase
@@ -64,6 +65,10 @@ async def test_the_newest_versions_stay_and_what_is_pinned_or_shared(world: Worl
             *[("preview", 3), ("preview", 4)],
         ]
         assert all(r.at is not None for r in removals)
+        oldest = (await world.ask(ListRemovals(task_id=task, order_by="at"))).items
+        assert oldest == sorted(removals, key=lambda r: str(r.at))
+        async with refused(Code.INVALID):
+            await world.ask(ListRemovals(order_by="why"))
 
 
 async def test_old_versions_of_an_artifact_go_as_well(world: World) -> None:

@@ -42,6 +42,7 @@ ORDER: Mapping[str, str] = {
     "created_at": "a.created_at",
     "name": "lower(a.name)",
     "kind": "a.kind",
+    "type": "a.kind",
     "size": "a.size",
     "version": "a.version",
 }

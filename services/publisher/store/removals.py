@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,8 +13,10 @@ from contracts.page import Page
 from contracts.plan import ArtifactKind
 from contracts.previews import ListRemovals, Removal
 from services.publisher.domain.retention import Kept
+from services.publisher.store.order import order
 from services.publisher.store.previews import IS_SHARED
 
+ORDER: Mapping[str, str] = {"at": "at", "size": "size", "version": "version", "what": "what"}
 GONE = "id, company_id, task_id, run_id, node_id, name, kind, version, size"
 
 #: A node's newest site, as the newest run of the task made it or took it over; or the run before, while the newest has not
@@ -168,12 +170,11 @@ class RemovalStore:
         )
 
     async def page(self, ask: ListRemovals) -> Page[Removal]:
-        """The newest first."""
         condition = "company_id = $1 and ($2::uuid is null or task_id = $2)"
         rows = await self._db.fetch(
             f"""
             select what, what_id as id, task_id, version, size, why, at from removals where {condition}
-            order by removals.id desc limit $3 offset $4
+            order by {order(ask.order_by, ORDER, "-at", "removals.id desc")} limit $3 offset $4
             """,
             *(ask.company, ask.task_id, ask.limit, ask.offset),
         )
