@@ -16,11 +16,13 @@ UNKNOWN = Cost(None, "its price was not looked up")
 @dataclass(slots=True)
 class Clearance:
     """Awaited by a provider when nothing is left but to send. Whoever holds it up keeps the request from leaving;
-    cancelling then closes the connection. `most` is what the call can cost at most."""
+    cancelling then closes the connection. `most` is what the call can cost at most, `came_to` what it has cost, once that
+    is known."""
 
     before_sending: BeforeSending | None = None
     sent: bool = False
     most: Cost = UNKNOWN
+    came_to: Cost | None = None
 
     async def look(self) -> None:
         if self.before_sending is not None:

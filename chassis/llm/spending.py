@@ -89,10 +89,9 @@ class Payment:
         self._clearance = clearance
         self._if_free = if_free
         self._reservation: UUID | None = None
-        self._cost: Cost | None = None
 
     def came_to(self, cost: Cost) -> None:
-        self._cost = cost
+        self._clearance.came_to = cost
 
     async def __aenter__(self) -> Self:
         is_wanted = self._if_free or self._estimate.cost.amount != 0  # what costs nothing needs no budget
@@ -110,8 +109,8 @@ class Payment:
             await asyncio.wait({settling}, timeout=SETTLING_SECONDS)
 
     def _amount(self) -> Decimal | None:
-        if self._cost is not None:
-            return self._cost.amount
+        if self._clearance.came_to is not None:
+            return self._clearance.came_to.amount
         return None if self._clearance.sent else Decimal(0)
 
 

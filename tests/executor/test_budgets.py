@@ -247,8 +247,8 @@ async def test_a_limit_that_was_raised_before_the_refusal_could_be_told_is_not_c
     async with world.executor() as chassis:
         till, account = till_of(chassis), SCOPES[0]
         await limit(world, *account, 1)
-        async with chassis.pool.acquire() as connection:
-            with pytest.raises(Short) as short:
+        with pytest.raises(Short) as short:
+            async with chassis.pool.acquire() as connection, connection.transaction():
                 await till_reserve(connection, uuid4(), "default", [account], ONE._replace(amount=Decimal(2)))
         await limit(world, *account, 2)
         await till.tell("default", short.value, Context())

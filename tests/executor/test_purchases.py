@@ -155,6 +155,23 @@ async def test_a_purchase_of_which_nobody_speaks_any_more_counts_once_with_the_m
         assert [d["at"] for d in await sidecars(world, place.run_id)] == [(1, 1001)]
 
 
+async def test_a_reservation_that_cannot_be_settled_keeps_no_other_from_it(world: World) -> None:
+    """What a newer release has written down with it, this one may not understand."""
+    async with world.executor(**QUICK):
+        await limit(world, "company", "default", 10)
+        for _ in range(2):
+            await reserved(world, await a_place(world))
+        await world.rows(
+            """update reservations set expires_at = clock_timestamp(), purchase = case
+               when id = (select id from reservations order by id limit 1) then '{"of": "tomorrow"}' else purchase end"""
+        )
+        await eventually(lambda: _has(world, "0.5", "0.5"))
+
+
+async def _has(world: World, spent: str, reserved: str) -> bool:
+    return await money_of(world) == (Decimal(spent), Decimal(reserved))
+
+
 async def _is_charged(world: World) -> bool:
     return await money_of(world) == (Decimal("0.5"), 0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,6 +16,7 @@ from chassis.testing.eventually import eventually
 from chassis.testing.fake_openai import FakeOpenAI
 from contracts.budgets import SettleSpend
 from contracts.errors import Code, Rejection, RetryLater
+from services.executor.spending import store
 from services.executor.spending.till import Caller
 from services.executor.spending.till import reserve as till_reserve
 from tests.executor.conftest import World, agent, refusal
@@ -105,6 +107,92 @@ async def test_a_new_budget_holds_calls_of_other_services_that_are_under_way(liv
         await live.ask(SettleSpend(reservation=id, amount_usd=Decimal("0.5")))
     assert await money_of(live, "task") == (Decimal("0.5"), 0)
     assert await money_of(live) == (1, 0)
+
+
+async def test_a_budget_that_begins_while_somebody_reserves_bears_that_call_as_well(world: World) -> None:
+    """Whoever had looked for it in vain would reserve in the others only."""
+    task = uuid4()
+    async with world.executor() as chassis:
+        await limit(world, "task", str(task), 10)
+        async with chassis.pool.acquire() as busy, busy.transaction():
+            await busy.execute("select from budgets for update")
+            reserving = asyncio.create_task(reserve(world, "1", task_id=task))
+            await eventually(lambda: _waiting(world, 1))
+            beginning = asyncio.create_task(limit(world, "company", "default", 10))
+            await eventually(lambda: beginning.done() or _waiting(world, 2))
+        id, _ = await reserving, await asyncio.wait([beginning])
+        await eventually(lambda: limit(world, "company", "default", 10))  # who waited too long is to ask again
+        assert [await money_of(world, scope) for scope in ("company", "task")] == [(0, 1), (0, 1)]
+        await world.ask(SettleSpend(reservation=id, amount_usd=Decimal("0.5")))
+        assert [await money_of(world, scope) for scope in ("company", "task")] == [(Decimal("0.5"), 0)] * 2
+
+
+async def test_a_budget_begins_before_or_after_a_reservation_and_not_between_its_steps(world: World) -> None:
+    """Else who reserves would wait for it with a budget in hand, it for who settles, and who settles for that budget."""
+    async with world.executor() as chassis:
+        caller = Caller(engine_of(chassis).lease.worker, uuid4(), uuid4(), 1)
+        await limit(world, "agent", "ada", 10)
+        async with chassis.pool.acquire() as busy, busy.transaction():
+            await busy.execute("select from budgets for update")
+            reserving = asyncio.create_task(
+                till_of(chassis).reserve(uuid4(), "default", SCOPES, ONE, Context(), caller)
+            )
+            await eventually(lambda: _waiting(world, 1))
+            beginning = asyncio.create_task(limit(world, "company", "default", 10))
+            await eventually(lambda: beginning.done() or _waiting(world, 2))
+            is_between = beginning.done() and beginning.exception() is None
+        await asyncio.wait([reserving, beginning])
+        assert reserving.result()
+        assert not is_between
+
+
+async def _waiting(world: World, least: int) -> bool:
+    return len(await world.rows("select from pg_locks where not granted")) >= least
+
+
+async def test_a_budget_that_begins_before_an_attempt_reads_its_terms_is_charged_once(
+    priced: FakeOpenAI, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms_of, asked, may_read = store.terms_of, asyncio.Event(), asyncio.Event()
+
+    async def late(*given: Any) -> Any:
+        asked.set()
+        await may_read.wait()
+        return await terms_of(*given)
+
+    monkeypatch.setattr(store, "terms_of", late)
+    async with world.executor(**QUICK):
+        run_id = await world.start(agent("a", say="say:x"))
+        await asked.wait()
+        await limit(world, "company", "default", 10)
+        may_read.set()
+        cost = (await world.until(run_id)).summary.cost_usd
+        await eventually(lambda: _nothing_is_reserved(world))
+        assert await money_of(world) == (Decimal(cost or 0), 0)
+
+
+async def test_a_call_that_is_cut_off_while_it_is_settled_costs_in_the_books_what_the_budget_was_charged(
+    priced: FakeOpenAI, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llm_spending, "SETTLING_SECONDS", 60.0)
+    async with world.executor(**QUICK) as chassis:
+        await limit(world, "company", "default", 10)
+        run_id = await world.start(agent("a", say="until-released say:x"))
+        await priced.until(lambda: len(priced.calls) == 1)
+        async with chassis.pool.acquire() as busy, busy.transaction():
+            await busy.execute("select from budgets for update")
+            priced.release()
+            await eventually(lambda: _somebody_waits(world))
+            await world.order(run_id, "cancel")
+            await world.until(run_id)
+        await eventually(lambda: _nothing_is_reserved(world))
+        await eventually(lambda: world.rows("select from attempts where requests > 0"))
+        cost = (await world.run(run_id)).summary.cost_usd
+        assert await money_of(world) == (Decimal(cost or 0), 0)
+
+
+async def _nothing_is_reserved(world: World) -> bool:
+    return await world.rows("select from reservations") == []
 
 
 async def test_an_attempt_lost_after_a_budget_began_is_charged_what_it_had_reserved(

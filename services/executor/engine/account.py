@@ -38,7 +38,8 @@ class _UnderWay:
     heard: int = 0  # characters
 
     def cut_off(self) -> ModelFailure:
-        """As the model layer would tell it, had it not been the one that was canceled."""
+        """As the model layer would tell it, had it not been the one that was canceled: perhaps while it settled the call."""
+        unknown = "the call was canceled, and with it the account of what it cost"
         failure = ModelFailure("canceled", "the call was canceled before its answer was complete")
         failure.record = Record(
             choice=self.choice,
@@ -47,7 +48,7 @@ class _UnderWay:
             ended_at=datetime.now(UTC),
             latency_ms=round((time.perf_counter() - self.clock) * 1000),
             usage=Usage(estimated_tokens(self.prompt.size), estimated_tokens(self.heard), estimated=True),
-            cost=at_most(self.clearance.most, "the call was canceled, and with it the account of what it cost"),
+            cost=self.clearance.came_to or at_most(self.clearance.most, unknown),
             warnings=("tokens are estimated from what was sent and received",),
         )
         return failure

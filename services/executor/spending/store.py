@@ -60,6 +60,12 @@ class Row(NamedTuple):
 # reservations
 
 
+async def hold_off_new_budgets(connection: Connection) -> None:
+    """Until the end of the transaction: else one that begins after we looked for it would not see our reservation. Before
+    any budget is locked: who settles holds off the new one as well, and would wait for us, who wait for the new one."""
+    await connection.execute("lock table reservations in row exclusive mode")
+
+
 async def take(connection: Connection, company: str, account: Account, amount: Decimal) -> UUID | None:
     """The budget of the account with so much more reserved; None when it does not bear it, or is not there."""
     found: UUID | None = await connection.fetchval(
@@ -170,7 +176,7 @@ async def note_exhaustion(connection: Connection, company: str, account: Account
 
 async def terms_of(pool: Pool, node: UUID) -> tuple[dict[str, Any], dict[str, str], dict[str, Any] | None]:
     """What a node is to do (contracts.executor.RunNode, as JSON), the budgets in force for it, by scope, and what it is told
-    beside (contracts.review.Guidance).
+    beside (contracts.review.Guidance). A budget that follows the attempt is charged when that ends, and not by its calls.
 
     One statement for all: who has no budget takes not one more than before there were any.
     """
@@ -178,7 +184,9 @@ async def terms_of(pool: Pool, node: UUID) -> tuple[dict[str, Any], dict[str, st
         f"""select n.spec, (select jsonb_object_agg(b.scope, b.scope_id) from budgets b, runs r
                            where r.id = n.run_id and b.company_id = n.company_id
                              and (b.scope, b.scope_id) in (('company', n.company_id), ('project', r.project_id),
-                                 ('task', r.task_id::text), ('agent', n.spec->>'agent_id'))) as budgets,
+                                 ('task', r.task_id::text), ('agent', n.spec->>'agent_id'))
+                             and not exists (select from reservations f where f.follows and f.node_id = n.id
+                                             and f.attempt = n.attempt and b.id = any(f.budgets))) as budgets,
                   (select guidance from guidances where node_id = n.id and {STILL_TOLD}
                    order by attempt desc limit 1) as guidance
            from nodes n where n.id = $1""",

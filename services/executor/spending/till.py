@@ -104,6 +104,7 @@ async def reserve(
 ) -> bool:
     """In the caller's transaction, which must be rolled back on Short, and on the Rejection of what was settled before."""
     taken: list[UUID] = []
+    await store.hold_off_new_budgets(connection)
     for account in accounts if call.amount != 0 else ():  # what costs nothing needs no budget
         found = None if call.amount is None else await store.take(connection, company, account, call.amount)
         if found is not None:
@@ -112,10 +113,8 @@ async def reserve(
             raise Short(account, call.amount, _shortage(budget, call))
     if not taken and purchase is None:
         return False
-    most, about = (
-        call.amount or Decimal(0),
-        (None, caller.worker, caller.node_id, caller.attempt) if caller else (accounts,),
-    )
+    most = call.amount or Decimal(0)
+    about = (None, caller.worker, caller.node_id, caller.attempt) if caller else (accounts,)
     if not await store.note_reservation(connection, id, company, taken, most, call.lasts, *about, purchase=purchase):
         raise Rejection(Code.ILLEGAL_STATE, "this reservation was settled before it could be made; make another one")
     return True

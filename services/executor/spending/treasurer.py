@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
+from uuid import UUID
 
 import structlog
 
@@ -53,15 +55,25 @@ class Treasurer:
 
     async def look(self) -> None:
         for reservation in await store.lost(self._pool, MOST_AT_ONCE):
-            if await self._till.settle(reservation, None):
+            if await self._settled(reservation, None):
                 RECONCILED.labels("reservation_lost").inc()
                 log.warning("budget.charged_in_full", reservation=str(reservation))
         for attempt in await beginning.ended(self._pool, MOST_AT_ONCE):
-            await self._till.settle(attempt.reservation, attempt.cost)
+            await self._settled(attempt.reservation, attempt.cost)
         await store.forget_settled(self._pool)
         for found in await waits.releases(self._pool):
             await self._release(found)
         await waits.forget_stale_waits(self._pool)
+
+    async def _settled(self, reservation: UUID, amount: Decimal | None) -> bool:
+        """One that cannot be settled must not keep the others from it, nor nodes from the room that there is."""
+        try:
+            return await self._till.settle(reservation, amount)
+        except CONNECTION_LOST:
+            raise
+        except Exception:
+            log.exception("treasurer.not_settled", reservation=str(reservation))
+            return False
 
     async def _release(self, found: waits.Release) -> None:
         async with self._uow.begin() as tx:
