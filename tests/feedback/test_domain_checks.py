@@ -134,8 +134,10 @@ DOUBLING = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n - 1}"}] * 2} for n in ran
         ({"$defs": {"a0": {"type": "integer"}, **DOUBLING}, "$ref": "#/$defs/a59"}, Judgement(uncheckable=TOO_MUCH)),
         ({"$defs": {"n": {"type": "integer"}}, "$ref": "#/$defs/n"}, Judgement("json", None, True)),
         ({"$ref": "#/nowhere"}, formats.judgement("1", {"output_schema": {"$ref": "#/nowhere"}})),
+        ({"uniqueItems": True}, Judgement("json", None, True)),
+        ({"multipleOf": 0.5}, Judgement("json", None, True)),
     ],
-    ids=["years", "an integer", "dangling"],
+    ids=["years", "an integer", "dangling", "each number with each other", "a fraction of a large number"],
 )
 async def test_a_schema_that_may_take_years_is_tried_in_a_process_apart(
     schema: dict[str, Any], said: Judgement

@@ -17,7 +17,8 @@ import jsonschema_rs
 
 FENCE = re.compile(r"\A\s*```[\w-]*[ \t]*\n(.*)\n[ \t]*```\s*\Z", re.DOTALL)
 MOST_SAID = 300  # characters of what is wrong
-#: by these a schema of a few lines can take years: references that double at each step, searches in strange texts
+#: by these a schema of a few lines can take minutes, or years: references that double at each step, searches in strange
+#: texts, numbers beyond 64 bits that are held each against each other, fractions of large ones
 COSTLY = (
     "$ref",
     "$dynamicRef",
@@ -26,8 +27,10 @@ COSTLY = (
     "patternProperties",
     "unevaluatedProperties",
     "unevaluatedItems",
+    "uniqueItems",
+    "multipleOf",
 )
-MOST_STEPS = 10_000_000  # each character of the schema at each of the text: a few hundredths of a second
+MOST_STEPS = 10_000_000  # each character of the schema at each of the text: a tenth of a second
 
 
 class Uncheckable(Exception):
