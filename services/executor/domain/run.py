@@ -210,6 +210,11 @@ def startable(run: Course, now: datetime, apart_from: Container[str] = ()) -> st
     return next((key for key in run.ready if _is_due(run.nodes[key], now) and key not in apart_from), None)
 
 
+def rests(run: Run, now: datetime) -> bool:
+    """Nothing runs in it, and nothing may start before its next instant."""
+    return not run.running and startable(run, now) is None
+
+
 def is_parked(run: Course) -> bool:
     return any(run.nodes[key].parked_on for key in run.ready)
 

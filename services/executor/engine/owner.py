@@ -9,7 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from services.executor.domain.facts import HandedBack, Succeeded, TimeIsUp, WeatherChanged
-from services.executor.domain.run import Opened, is_current, is_parked, next_instant, startable
+from services.executor.domain.run import Opened, is_current, is_parked, next_instant, rests
 from services.executor.engine.change import Change, Held
 from services.executor.engine.inbox import Inbox, Report
 from services.executor.engine.runner import Work
@@ -116,7 +116,7 @@ class Owner:
         now = asyncio.get_running_loop().time()
         quiet = []
         for run_id, held in self.held.items():
-            if held.run.running or startable(held.run, self._database_now()) is not None:
+            if not rests(held.run, self._database_now()):
                 held.quiet_since = None
             elif held.quiet_since is None:
                 held.quiet_since = now

@@ -33,6 +33,7 @@ from services.executor.domain.run import (
     is_current,
     is_parked,
     next_instant,
+    rests,
     startable,
 )
 from services.executor.domain.status import RUN_FINAL
@@ -176,7 +177,7 @@ class Turn:
             if change.draft.status in RUN_FINAL and run_id not in self.ordered_again and not change.released:
                 self._release(run_id, None)
         for run_id in quiet:
-            if run_id in self._held and run_id not in self.changes and not self._held[run_id].run.running:
+            if run_id in self._held and run_id not in self.changes and rests(self._held[run_id].run, self.now):
                 self._release(run_id, next_instant(self._held[run_id].run, self.now))
 
     def _release(self, run_id: UUID, wake_at: datetime | None) -> None:
