@@ -38,11 +38,10 @@ def _asked_twice_about(world: World, case: ReviewCase) -> bool:
 
 async def test_what_nobody_can_say_anything_about_stays(world: World) -> None:
     case = a_case()
+    world.others.is_away = True
     async with world.start_publisher(**AT_ONCE):
         await Agent(world, case).write("report.md", "# Report")
-        world.others.is_away = True
-        asked = len(world.others.asked)
-        await eventually(lambda: len(world.others.asked) >= asked + 2, what="two looks")
+        await eventually(lambda: _asked_twice_about(world, case), what="two looks")
         assert await _only_staged_is(world, case)
         world.others.is_away = False
         await eventually(lambda: _nothing_staged(world), what="an answer")
