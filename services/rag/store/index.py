@@ -196,25 +196,20 @@ class IndexStore:
     async def _count(self, index: int, document_id: UUID, sign: int, first: int = 0) -> int:
         """How many chunks have each term: what is rare says more. Returns how many chunks there are from `first` on."""
         of = "c.document_id = $2 and c.space = $1 and c.ord >= $3"
-        await self._db.execute(
+        nobodys = await self._db.fetchval(
             f"""
-            insert into terms as t (space, term, n)
-            select $1, x.term, $4 * count(*) from chunks c, unnest(c.terms) as x (term)
-            where {of} group by x.term order by x.term
-            on conflict (space, term) do update set n = t.n + excluded.n
+            with counted as (
+                insert into terms as t (space, term, n)
+                select $1, x.term, $4 * count(*) from chunks c, unnest(c.terms) as x (term)
+                where {of} group by x.term order by x.term
+                on conflict (space, term) do update set n = t.n + excluded.n returning term, n)
+            select array_agg(term) from counted where n <= 0
             """,
             *(index, document_id, first, sign),
             timeout=LENGTHY,
         )
-        if sign < 0:
-            await self._db.execute(
-                f"""
-                delete from terms t where t.space = $1 and t.n <= 0
-                and t.term in (select x.term from chunks c, unnest(c.terms) as x (term) where {of})
-                """,
-                *(index, document_id, first),
-                timeout=LENGTHY,
-            )
+        if nobodys:
+            await self._db.execute("delete from terms where space = $1 and term = any($2)", index, nobodys)
         counted: int = await self._db.fetchval(
             f"""
             with counted as (select count(*) as chunks, coalesce(sum(length), 0) as length from chunks c where {of})
