@@ -48,6 +48,14 @@ BROKEN = {
 }
 
 
+async def test_the_vector_of_a_question_is_remembered_in_four_bytes_a_number(remote: RemoteVectors) -> None:
+    """Two thousand of the largest are 32 MB then; as Python's own numbers they were 250."""
+    vectors = Vectors(None, None, remote, keep=10)  # type: ignore[arg-type]
+    found = await vectors.vector(REMOTE, "when is high water?", NOBODY)
+    assert memoryview(found).nbytes == REMOTE.dimension * 4  # type: ignore[arg-type]
+    assert await vectors.vector(REMOTE, "when is high water?", NOBODY) is found
+
+
 @pytest.mark.parametrize("what", list(BROKEN))
 async def test_vectors_that_are_none_are_refused_with_a_reason(
     server: Embeddings, remote: RemoteVectors, what: str

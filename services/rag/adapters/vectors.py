@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +34,7 @@ class Vectors:
         self._documents = documents
         self._remote = remote
         self._keep = keep
-        self._known: OrderedDict[tuple[Embedder, str], tuple[float, ...]] = OrderedDict()
+        self._known: OrderedDict[tuple[Embedder, str], array[float]] = OrderedDict()
         self._ways: dict[Language, Any] = {}
         self._bought: dict[tuple[Embedder, str], asyncio.Task[Any]] = {}  # questions under way to a provider
 
@@ -53,7 +54,7 @@ class Vectors:
         return self._keeps(key, row)
 
     def _keeps(self, key: tuple[Embedder, str], row: Any) -> Sequence[float]:
-        self._known[key] = vector = tuple(row.tolist())
+        self._known[key] = vector = array("f", row.tolist())
         while len(self._known) > self._keep:
             self._known.popitem(last=False)
         return vector
