@@ -32,6 +32,7 @@ from services.rag.handlers.sources import Sources
 from services.rag.handlers.spaces import Spaces
 from services.rag.handlers.superseding import Superseding
 from services.rag.handlers.tools import Tools
+from services.rag.handlers.turns import Turns
 from services.rag.settings import RagSettings
 from services.rag.store.graphs import GraphStore
 from services.rag.store.search import SETTINGS
@@ -56,18 +57,18 @@ async def build(chassis: Chassis, questions: Questions | None = None) -> None:
     url = settings.database_url.get_secret_value()
     depot = Depot(chassis.blobs, pool)
     reading = await create_reading_pool(url, chassis.name, size=SEARCHES, **SETTINGS)
-    scratch, removing = Scratch("rag"), Removing(jobs, settings.unused_after)
+    scratch, removing, turns = Scratch("rag"), Removing(jobs, settings.unused_after), Turns(uow)
     searching = Searching(reading, questions or vectors, exact=settings.exact)
     subscribe(
         bus,
-        Spaces(uow, pool, jobs, removing),
-        Documents(uow, pool, jobs, Sources(bus, depot, scratch), removing),
+        Spaces(uow, turns, pool, jobs, removing),
+        Documents(uow, turns, pool, jobs, Sources(bus, depot, scratch), removing),
         searching,
         Tools(uow, pool, bus, searching),
     )
     deleting = Deleting(uow, jobs, depot, settings.unused_after)
     graphs = Graphs(uow, jobs, GraphStore(url, chassis.name), settings.graph_from)
-    ingestion(chassis, depot, scratch, vectors)
+    ingestion(chassis, turns, depot, scratch, vectors)
     jobs.register(DELETE, deleting.work, concurrency=1, lease=lease)
     jobs.register(GRAPH, graphs.work, concurrency=1, lease=lease)
     keep = settings.retention_retrievals_days * DAY
@@ -82,17 +83,18 @@ async def build(chassis: Chassis, questions: Questions | None = None) -> None:
     chassis.on_close(scratch.close)
 
 
-def ingestion(chassis: Chassis, depot: Depot, scratch: Scratch, vectors: Vectors) -> None:
+def ingestion(chassis: Chassis, turns: Turns, depot: Depot, scratch: Scratch, vectors: Vectors) -> None:
     """What makes documents searchable."""
     settings: RagSettings = chassis.settings
     uow, pool, jobs = chassis.uow, chassis.pool, chassis.jobs
     news = News(uow)
     making = Making(pool, depot, scratch, Parser(), Cutter(), vectors, news.tell)
-    ingesting = Ingesting(uow, pool, jobs, making, news)
-    reembedding, vectorizing = Reembedding(uow, pool, jobs, making), Vectorizing(uow, pool, jobs, vectors)
+    ingesting = Ingesting(uow, turns, pool, jobs, making, news)
+    reembedding = Reembedding(uow, turns, pool, jobs, making)
+    vectorizing, superseding = Vectorizing(uow, turns, pool, jobs, vectors), Superseding(uow, turns, jobs)
     jobs.register(INGEST, ingesting.work, concurrency=settings.concurrency, lease=settings.lease)
     jobs.register(REEMBED, reembedding.work, concurrency=1, max_attempts=UNTIL_DONE, lease=settings.lease)
-    jobs.register(SUPERSEDE, Superseding(uow, jobs).work, concurrency=2, max_attempts=UNTIL_DONE, lease=settings.lease)
+    jobs.register(SUPERSEDE, superseding.work, concurrency=2, max_attempts=UNTIL_DONE, lease=settings.lease)
     jobs.register(VECTORS, vectorizing.work, concurrency=2, max_attempts=UNTIL_DONE, lease=settings.lease)
     chassis.background("model", vectors.warm)
     chassis.on_close(vectors.close)

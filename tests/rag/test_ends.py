@@ -35,9 +35,11 @@ from services.rag.adapters.parser import Parser
 from services.rag.depot import Depot
 from services.rag.domain.parsed import Parsed
 from services.rag.domain.passages import Manner, Passage
+from services.rag.domain.questions import NoVectors
 from services.rag.domain.spending import Buyer
 from services.rag.handlers.ingesting import MOST_ATTEMPTS, Ingesting, News
 from services.rag.handlers.making import Making
+from services.rag.handlers.turns import Turns
 from services.rag.store.documents import DocumentStore
 from services.rag.store.index import HOLD, IndexStore
 from tests.rag.conftest import World, vector_of
@@ -65,7 +67,7 @@ async def ingesting(live: World) -> AsyncIterator[Ingesting]:
     news = News(rag.uow)
     depot, letters = Depot(rag.blobs, rag.pool), Letters()
     made = Making(rag.pool, depot, scratch, Parser(), Cutter(), letters, news.tell)  # type: ignore[arg-type]
-    yield Ingesting(rag.uow, rag.pool, rag.jobs, made, news)
+    yield Ingesting(rag.uow, Turns(rag.uow), rag.pool, rag.jobs, made, news)
     await scratch.close()
 
 
@@ -104,12 +106,21 @@ async def test_a_document_over_which_workers_die_ends_with_a_word(live: World, i
     assert [verb for verb, _ in await told(live, document)][-1] == "failed"
 
 
-async def test_a_version_that_was_overtaken_is_told_of_as_well(live: World, ingesting: Ingesting) -> None:
-    space = await live.space(f"S {uuid4()}")
+async def test_a_version_that_was_overtaken_is_made_no_further_and_told_of_as_well(
+    live: World, ingesting: Ingesting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, texts = await live.space(f"S {uuid4()}"), list[str]()
     slow = await live.add(space, "Harbour", "The old text.")
     job = await claimed(live, slow)
     await live.know(space, "Harbour", "The new text.")
+
+    async def bought(_: Letters, __: Embedder, given: list[str], ___: Buyer) -> list[list[float]]:
+        texts.extend(given)
+        return [vector_of(text) for text in given]
+
+    monkeypatch.setattr(Letters, "of_texts", bought)
     await ingesting.work(job)
+    assert texts == []
     ends = [(verb, body["version"]) for verb, body in await told(live, slow) if verb in ("ready", "failed")]
     assert ends == [("ready", 2), ("failed", 1)]
 
@@ -191,6 +202,33 @@ async def test_a_failure_and_a_removal_at_once_do_not_wait_for_each_other(live: 
         assert failed.result() is False
     finally:
         await asyncio.gather(removing.close(), failing.close())
+
+
+async def test_new_tags_and_the_end_of_an_ingestion_without_vectors_do_not_wait_for_each_other(
+    live: World, ingesting: Ingesting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none(*_: object) -> list[list[float]]:
+        raise NoVectors("nobody makes any")
+
+    monkeypatch.setattr(Letters, "of_texts", none)
+    document = await live.add(await live.space(f"S {uuid4()}"), "Harbour", TIDES)
+    job, tagging = await claimed(live, document), await connect(live.url, "rag")
+    try:
+        async with tagging.transaction():
+            await tagging.execute("select from documents where id = $1 for update", document.id)
+            working = asyncio.create_task(ingesting.work(job))
+
+            async def waits() -> bool:
+                return bool(await live.rows("select 1 from pg_locks where not granted"))
+
+            await eventually(waits, what="an end that waits for the document")
+            await tagging.execute("select from versions where document_id = $1 for update nowait", document.id)
+            await DocumentStore(tagging).relabel(document.id, ["sea"], None)
+        await working
+    finally:
+        await tagging.close()
+    found = await live.ask(GetDocument(document_id=document.id))
+    assert (found.state, found.tags, found.waits_for) == (DocumentState.READY, ["sea"], "nobody makes any")
 
 
 async def waiting_for_a_lock(world: World, connection: asyncpg.Connection[object]) -> None:

@@ -32,6 +32,7 @@ from services.rag.domain.work import INGEST
 from services.rag.handlers.effects import Removing
 from services.rag.handlers.sources import Sources
 from services.rag.handlers.spaces import found as found_space
+from services.rag.handlers.turns import Turns
 from services.rag.store.documents import DocumentStore, Sent
 from services.rag.store.spaces import SpaceStore
 
@@ -39,8 +40,11 @@ ENDED_BADLY = (DocumentState.FAILED, DocumentState.NEEDS_OCR)
 
 
 class Documents:
-    def __init__(self, uow: UnitOfWork, pool: Pool, jobs: Jobs, sources: Sources, removing: Removing) -> None:
+    def __init__(
+        self, uow: UnitOfWork, turns: Turns, pool: Pool, jobs: Jobs, sources: Sources, removing: Removing
+    ) -> None:
         self._uow = uow
+        self._turns = turns
         self._pool = pool
         self._jobs = jobs
         self._sources = sources
@@ -124,7 +128,8 @@ class Documents:
 
     async def remove(self, request: RemoveDocument, context: Context) -> DocumentGone:
         """Raises Rejection(not_found) or (forbidden)."""
-        async with self._uow.order(request, context) as tx:
+        there = await DocumentStore(self._pool).document(request.company, request.document_id)
+        async with self._turns.of(there.space_id if there else None), self._uow.order(request, context) as tx:
             known = _there(await DocumentStore(tx.conn).document(request.company, request.document_id), request)
             await self._check(tx, request.company, known.space_id, request.writer)
             by = request.by or context.actor or None

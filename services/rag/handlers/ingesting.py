@@ -21,7 +21,7 @@ from services.rag.domain.questions import NoVectors
 from services.rag.domain.work import VECTORS
 from services.rag.handlers.effects import make_failed, make_ready
 from services.rag.handlers.making import Making
-from services.rag.store.index import LENGTHY, IndexStore
+from services.rag.handlers.turns import Turns
 from services.rag.store.ingestion import IngestionStore, Version
 
 log = structlog.get_logger(__name__)
@@ -76,8 +76,9 @@ def progress(what: Version, state: DocumentState, done: int, total: int) -> Docu
 
 
 class Ingesting:
-    def __init__(self, uow: UnitOfWork, pool: Pool, jobs: Jobs, making: Making, news: News) -> None:
+    def __init__(self, uow: UnitOfWork, turns: Turns, pool: Pool, jobs: Jobs, making: Making, news: News) -> None:
         self._uow = uow
+        self._turns = turns
         self._store = IngestionStore(pool)
         self._jobs = jobs
         self._making = making
@@ -92,6 +93,8 @@ class Ingesting:
             return await self._lapse(job)
         if job.attempt > MOST_ATTEMPTS:
             return await self._fail(job, what, Unreadable(DEADLY))
+        if what.is_overtaken:
+            return await self._fail(job, what, Unreadable(OVERTAKEN))
         try:
             await self._ingest(job, what)
         except NotYet:
@@ -137,17 +140,17 @@ class Ingesting:
         await self._publish(job, what, lacks)
 
     async def _publish(self, job: Job, what: Version, lacks: str | None) -> None:
-        async with self._uow.begin(job.context) as tx:
-            await IndexStore(tx.conn).hold(what.space_id, patience=LENGTHY)
+        async with self._turns.begin(what.space_id, job.context) as tx:
             now = await IngestionStore(tx.conn).version(what.document_id, what.version)
             if now is not None and not (now.recipe == what.recipe and now.is_cut):
                 raise NotYet(AT_ONCE, "it has to be made in another way by now; it is embedded anew")
             await self._jobs.finish(tx, job, {"lacks": lacks} if lacks else {})
-            await IngestionStore(tx.conn).version_waits_for(what.document_id, what.version, lacks)
             is_ready = await make_ready(tx, what.document_id, what.version)
             if not is_ready:
                 await make_failed(tx, what.document_id, what.version, DocumentState.FAILED, OVERTAKEN)
-            elif lacks:
+            else:  # its document is locked by now: whoever changes both locks that first
+                await IngestionStore(tx.conn).version_waits_for(what.document_id, what.version, lacks)
+            if is_ready and lacks:
                 ref, payload = f"{what.document_id} {what.version}", job.payload
                 await self._jobs.enqueue(tx, VECTORS, ref, payload, company=what.company_id)
         INGESTED.labels("ready" if is_ready else "lapsed").inc()

@@ -22,7 +22,8 @@ from services.rag.embedding.counting import window_of
 from services.rag.handlers.ingesting import IngestOrder, progress
 from services.rag.handlers.making import BATCH, Making, buyer_of
 from services.rag.handlers.superseding import supersede
-from services.rag.store.index import LENGTHY, IndexStore
+from services.rag.handlers.turns import Turns
+from services.rag.store.index import IndexStore
 from services.rag.store.indexes import Indexes, IndexesStore
 from services.rag.store.ingestion import IngestionStore, Version
 
@@ -43,8 +44,9 @@ class Reembedding:
     """All of a space is made anew in an index that nobody searches, which then takes the place of the other: a space never
     mixes models."""
 
-    def __init__(self, uow: UnitOfWork, pool: Pool, jobs: Jobs, making: Making) -> None:
+    def __init__(self, uow: UnitOfWork, turns: Turns, pool: Pool, jobs: Jobs, making: Making) -> None:
         self._uow = uow
+        self._turns = turns
         self._store = IngestionStore(pool)
         self._indexes = IndexesStore(pool)
         self._jobs = jobs
@@ -95,9 +97,8 @@ class Reembedding:
 
     async def _add(self, what: Version, total: int, afresh: bool) -> bool:
         """Some of it comes to its index, after what somebody left there. False when no more has to, or may."""
-        async with self._uow.begin(Context()) as tx:
+        async with self._turns.begin(what.space_id, Context()) as tx:
             indexes, index = IndexesStore(tx.conn), IndexStore(tx.conn)
-            await index.hold(what.space_id, patience=LENGTHY)
             known = await indexes.of(what.space_id, locked="for share")
             if known is None or known.next != what.index:
                 return False
@@ -117,9 +118,8 @@ class Reembedding:
         """At once, unless something has come to the space, or is wanted by now, that is not made yet."""
         assert known.next is not None, "it was made"
         assert known.wanted is not None, "there is a next index"
-        async with self._uow.begin(job.context) as tx:
+        async with self._turns.begin(space, job.context) as tx:
             indexes = IndexesStore(tx.conn)
-            await IndexStore(tx.conn).hold(space, patience=LENGTHY)
             now = await indexes.of(space, locked="for update")
             if now is not None and (now.next != known.next or await indexes.missing(space, known.next)):
                 raise NotYet(AT_ONCE, "the space has changed meanwhile")
@@ -133,8 +133,9 @@ class Reembedding:
 class Vectorizing:
     """Documents that were made searchable by their words alone get their vectors once there is a model."""
 
-    def __init__(self, uow: UnitOfWork, pool: Pool, jobs: Jobs, vectors: Vectors) -> None:
+    def __init__(self, uow: UnitOfWork, turns: Turns, pool: Pool, jobs: Jobs, vectors: Vectors) -> None:
         self._uow = uow
+        self._turns = turns
         self._store = IngestionStore(pool)
         self._jobs = jobs
         self._vectors = vectors
@@ -161,8 +162,7 @@ class Vectorizing:
         texts = [title, *(embedded_text(title, one.header or "", one.body) for _, one in left)]
         about, *rows = as_rows(await self._vectors.of_texts(embedder, texts, buyer_of(what)))
         vectors = {id: row for (id, _), row in zip(left, rows, strict=True)}
-        async with self._uow.begin(job.context) as tx:
-            await IndexStore(tx.conn).hold(what.space_id, patience=LENGTHY)
+        async with self._turns.begin(what.space_id, job.context) as tx:
             known = await IndexesStore(tx.conn).of(what.space_id)
             if known is None or known.index != what.index:
                 return False  # the space's own job has made them

@@ -26,14 +26,16 @@ from services.rag.domain.rights import READ_BY_ALL
 from services.rag.domain.work import REEMBED
 from services.rag.handlers.effects import Removing
 from services.rag.handlers.superseding import supersede
+from services.rag.handlers.turns import Turns
 from services.rag.store.index import IndexStore
 from services.rag.store.spaces import SpaceStore
 from services.rag.store.spending import SpendingStore
 
 
 class Spaces:
-    def __init__(self, uow: UnitOfWork, pool: Pool, jobs: Jobs, removing: Removing) -> None:
+    def __init__(self, uow: UnitOfWork, turns: Turns, pool: Pool, jobs: Jobs, removing: Removing) -> None:
         self._uow = uow
+        self._turns = turns
         self._pool = pool
         self._jobs = jobs
         self._removing = removing
@@ -86,7 +88,7 @@ class Spaces:
 
     async def remove(self, request: RemoveSpace, context: Context) -> SpaceGone:
         """Raises Rejection(not_found) or (illegal_state)."""
-        async with self._uow.order(request, context) as tx:
+        async with self._turns.of(request.space_id), self._uow.order(request, context) as tx:
             store = SpaceStore(tx.conn)
             await IndexStore(tx.conn).hold(request.space_id)
             gone = await locked(store, request.company, request.space_id)

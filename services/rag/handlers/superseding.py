@@ -11,7 +11,7 @@ from chassis.jobs import Jobs
 from chassis.unit_of_work import Tx, UnitOfWork
 from services.rag.domain.work import SUPERSEDE
 from services.rag.handlers.effects import tell_ready
-from services.rag.store.index import LENGTHY, IndexStore
+from services.rag.handlers.turns import Turns
 from services.rag.store.indexes import IndexesStore
 
 SOME = 200  # documents or chunks at once; who changes what is searched in the space waits for so many
@@ -31,8 +31,9 @@ async def supersede(tx: Tx, jobs: Jobs, company: str, space_id: UUID, index: int
 
 
 class Superseding:
-    def __init__(self, uow: UnitOfWork, jobs: Jobs) -> None:
+    def __init__(self, uow: UnitOfWork, turns: Turns, jobs: Jobs) -> None:
         self._uow = uow
+        self._turns = turns
         self._jobs = jobs
 
     async def work(self, job: Job) -> None:
@@ -46,14 +47,12 @@ class Superseding:
 
     async def _tell(self, job: Job, space_id: UUID) -> int:
         """The news of each document that was made anew end with a fact of its own."""
-        async with self._uow.begin(job.context) as tx:
-            await IndexStore(tx.conn).hold(space_id, patience=LENGTHY)
+        async with self._turns.begin(space_id, job.context) as tx:
             looked_at, remade = await IndexesStore(tx.conn).announced(space_id, SOME)
             for one in remade:
                 tell_ready(tx, one)
         return looked_at
 
     async def _clear(self, job: Job, order: SupersedeOrder) -> int:
-        async with self._uow.begin(job.context) as tx:
-            await IndexStore(tx.conn).hold(order.space_id, patience=LENGTHY)
+        async with self._turns.begin(order.space_id, job.context) as tx:
             return await IndexesStore(tx.conn).clear(order.index, SOME)

@@ -18,6 +18,7 @@ VERSION = """
 select v.document_id, v.version, v.company_id, d.space_id, v.title, v.name, v.content_type, v.size, v.sha256,
        v.text_sha256, v.text_size, v.state, v.recipe as cut_for, v.planned,
        (select count(*) from building b where b.document_id = v.document_id and b.version = v.version) as built,
+       coalesce(d.searchable > v.version, false) as is_overtaken,
        s.provider, s.model, s.dimension, s.target, s.language, s.wanted, s.number, s.next, s.scope, s.scope_id
 from versions v join documents d on d.id = v.document_id join spaces s on s.id = d.space_id
 """
@@ -40,7 +41,7 @@ class Recipe:
 @dataclass(frozen=True, slots=True)
 class Version:
     """`recipe` is the one that its chunks are to be made by, for this `index`; `cut_for` the one that they were cut by,
-    when they were."""
+    when they were. `is_overtaken`: a newer one is searched."""
 
     document_id: UUID
     version: int
@@ -61,6 +62,7 @@ class Version:
     index: int
     scope: SpaceScope
     scope_id: str | None
+    is_overtaken: bool
 
     @property
     def is_cut(self) -> bool:
