@@ -15,6 +15,7 @@ from rich.text import Text
 from fluidcrew.answers import print_json, print_page
 from fluidcrew.client import Gateway
 from fluidcrew.exits import Exit, Halt
+from fluidcrew.naming import UUID_PATTERN
 from fluidcrew.render import words
 from fluidcrew.render.knowledge import document_line, documents_table, found_lines, receipt_line, spaces_table
 from fluidcrew.render.screen import console
@@ -121,6 +122,7 @@ async def search(question: str, space: str, *, limit: int, as_agent: str | None,
 
 
 async def remove(wanted: str, space: str, *, as_json: bool) -> int:
+    _check_named(wanted, "DOCUMENT")
     async with Gateway.of(os.environ) as api:
         space_id = (await space_meant(api, space))["id"] if space else None
         document = await _document_meant(api, wanted, space_id)
@@ -131,8 +133,18 @@ async def remove(wanted: str, space: str, *, as_json: bool) -> int:
     return Exit.OK
 
 
+def _check_named(wanted: str, what: str) -> None:
+    """Every id begins with nothing: who has a single one would lose it by a variable that was not set. Raises Halt."""
+    if not wanted.strip():
+        raise Halt(Exit.USAGE, f"{what} is empty: give its name, or how its id begins")
+
+
 async def _document_meant(api: Gateway, wanted: str, space_id: str | None) -> Found:
-    """Among those whose title contains it, and the newest."""
+    """By its whole id, or among those whose title contains it, and the newest."""
+    if UUID_PATTERN.fullmatch(wanted):
+        known: Found | None = await api.find(f"/knowledge/documents/{wanted}")
+        if known is not None and space_id in (None, known["space_id"]):
+            return known
     titled = await api.get("/knowledge/documents", space_id=space_id, title_contains=wanted, limit=MOST)
     newest = await api.get("/knowledge/documents", space_id=space_id, limit=MOST)
     named = [each for each in titled["items"] if str(each["title"]).casefold() == wanted.casefold()]
@@ -183,6 +195,7 @@ async def new(
 
 
 async def drop(wanted: str, *, force: bool, as_json: bool) -> int:
+    _check_named(wanted, "SPACE")
     async with Gateway.of(os.environ) as api:
         space = await space_meant(api, wanted)
         gone = await api.delete(f"/knowledge/spaces/{space['id']}{'?force=true' if force else ''}")

@@ -116,6 +116,30 @@ async def test_an_agent_without_a_name_is_no_person(api: FakeGateway, cli: Cli) 
     assert api.requests("/knowledge/search") == []
 
 
+@pytest.mark.parametrize("command", ["rm", "drop"])
+async def test_nothing_is_removed_by_a_name_that_is_empty(gateway: FakeGateway, cli: Cli, command: str) -> None:
+    """A variable that was not set: every id begins with nothing, and who has a single document or space would lose it."""
+    gateway.on("GET /knowledge/spaces", (200, {"items": [a_space(HANDBOOK, "Handbook")], "total": 1}))
+    gateway.on("GET /knowledge/documents", (200, {"items": [a_document()], "total": 1}))
+    gateway.on(f"DELETE /knowledge/documents/{TIDES}", (200, {"removed": a_document()}))
+    gateway.on(f"DELETE /knowledge/spaces/{HANDBOOK}", (200, {"removed": a_space(HANDBOOK, "Handbook")}))
+    done = await cli("knowledge", command, "", FLUIDCREW_URL=gateway.url, API_KEY=KEY)
+    assert (done.code, "is empty" in done.err) == (2, True), done
+    assert not [
+        path for path in (f"/knowledge/documents/{TIDES}", f"/knowledge/spaces/{HANDBOOK}") if gateway.requests(path)
+    ]
+
+
+async def test_a_document_is_removed_by_its_id_however_many_are_newer(
+    api: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.on("GET /knowledge/documents", (200, {"items": [], "total": 0}))
+    api.on(f"GET /knowledge/documents/{TIDES}", (200, a_document()))
+    api.on(f"DELETE /knowledge/documents/{TIDES}", (200, {"removed": a_document()}))
+    assert await knowing.remove(TIDES, "", as_json=False) == Exit.OK
+    assert capsys.readouterr().out == "tides.md is removed; it is found no more\n"
+
+
 async def test_where_documents_are_of_several_spaces_each_says_of_which(
     api: FakeGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
