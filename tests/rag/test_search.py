@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date
 from uuid import uuid4
 
@@ -50,9 +51,7 @@ async def test_few_chunks_of_one_document_leave_room_for_others(live: World) -> 
     long = [f"The tide number {n} is a tide. " if n % 2 == 0 else "Something else entirely. " for n in range(12)]
     await live.know(space, "Many tides", *long)
     await live.know(space, "One", "There is a tide here.")
-    assert await live.titles("tide", limit=10) == ["Many tides"] * 3 + ["One"] or set(
-        await live.titles("tide", limit=4)
-    ) == {"Many tides", "One"}
+    assert Counter(await live.titles("tide", limit=4)) == {"Many tides": 3, "One": 1}
 
 
 async def test_a_misspelled_question_without_accents_finds_french(live: World) -> None:
@@ -162,10 +161,9 @@ async def test_counters_are_as_if_only_what_is_searched_had_ever_been_there(live
         document = await live.know(space, "Tides", text, " again ", external_id="tides")
     other = await live.know(space, "Other", "something else")
     counted = "select sum(n) as n, count(*) as terms from terms"
-    scratch = "select sum(cardinality(terms)) as n, count(distinct t) as terms from chunks, unnest(terms) as t"
     (kept,) = await live.rows(counted)
     (anew,) = await live.rows("select count(*) as n, count(distinct t) as terms from chunks, unnest(terms) as t")
-    assert (kept["n"], kept["terms"]) == (anew["n"], anew["terms"]), scratch
+    assert (kept["n"], kept["terms"]) == (anew["n"], anew["terms"])
     (stats,) = await live.rows("select documents, chunks, length from space_stats")
     assert (stats["documents"], stats["chunks"]) == (2, 3)
     for each in (document, other):
