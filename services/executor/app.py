@@ -17,6 +17,7 @@ from contracts.tool import UseTool
 from services.executor.domain.run import ReviewRules
 from services.executor.domain.weather import Rules
 from services.executor.engine.engine import Engine, Limits
+from services.executor.engine.late_books import LateBooks
 from services.executor.engine.runner import Runner
 from services.executor.engine.store import COMMITTER_SETTINGS
 from services.executor.engine.toolbox import Toolbox
@@ -52,6 +53,7 @@ async def build(chassis: Chassis, tools: Sequence[type[UseTool]] = TOOLS) -> Non
     till = Till(chassis.uow)
     purses = Purses(till, lambda: engine.lease.worker)
     treasurer = Treasurer(chassis.pool, chassis.uow, chassis.bus, till, every=settings.reconcile_s)
+    late_books = LateBooks(chassis.pool)
     runner = Runner(
         chassis.pool,
         models,
@@ -60,6 +62,7 @@ async def build(chassis: Chassis, tools: Sequence[type[UseTool]] = TOOLS) -> Non
         chassis.bus,
         Toolbox(chassis.bus, offered(settings.tools, tools)),
         purses,
+        late_books,
         node_timeout=settings.node_timeout_s,
         rounds=settings.tool_rounds,
     )
@@ -70,6 +73,7 @@ async def build(chassis: Chassis, tools: Sequence[type[UseTool]] = TOOLS) -> Non
     engine = Engine(chassis.pool, committer_connection, chassis.relay, runner.perform, doorman, _limits(settings))
     executor = Executor(chassis.uow, RunStore(chassis.pool), chassis.bus, models, engine.welcome, settings.default_gate)
     engine.committer.on_short_of_money = treasurer.call
+    engine.committer.on_void = late_books.book_void
     engine.committer.on_broken_order = DeadOrders(chassis.uow, chassis.dead_letters, chassis.bus).blame
     budgets = Budgets(chassis.uow, chassis.pool, till, treasurer.call)
     subscribe(
@@ -89,7 +93,7 @@ async def build(chassis: Chassis, tools: Sequence[type[UseTool]] = TOOLS) -> Non
     register_retention(chassis.retention, chassis.blobs, settings)
     chassis.background("models", partial(warm_up, models))
     chassis.health.add("lease", engine.check)
-    for drain in (engine.drain, runner.drain, purses.drain, station.drain, models.aclose):
+    for drain in (engine.drain, late_books.drain, purses.drain, station.drain, models.aclose):
         chassis.on_drain(drain)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from chassis.llm import sidecar
 from chassis.llm.sidecar import INVALID
+from chassis.testing.eventually import eventually
 from chassis.testing.fake_openai import FakeOpenAI
 from contracts.errors import Code
 from contracts.executor import RunStatus
@@ -15,6 +16,8 @@ from contracts.sidecar import check
 from contracts.sidecar_requests import GetSidecar, ListSidecars
 from services.executor.engine import runner
 from tests.executor.conftest import World, agent, noop, refusal
+from tests.executor.test_at_once import waits_for_a_lock
+from tests.executor.test_ownership import engine_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -106,3 +109,28 @@ async def test_a_sidecar_that_cannot_be_written_costs_no_result(
     document = (await live.ask(GetSidecar(node_id=node))).document
     assert document["metadata"]["node"] == "a"
     assert "a bug" in document["metadata"]["invalid"][0]
+
+
+async def test_what_is_reported_while_its_run_is_being_canceled_is_in_the_books(
+    model: FakeOpenAI, world: World
+) -> None:
+    """The report finds no turn: the run is not ours any more when its own begins."""
+    async with world.executor() as chassis:
+        owner = engine_of(chassis).owner
+        run_id = await world.start(agent("a", say="until-released say:x"))
+        await eventually(lambda: model.calls, what="the call")
+        async with chassis.pool.acquire() as other, other.transaction():
+            await other.execute("select from workers for update")  # no turn begins
+            await world.order(run_id, "cancel")
+            await eventually(lambda: waits_for_a_lock(chassis), what="the turn that cancels")
+            model.release()
+            await eventually(lambda: not owner.held[run_id].tasks, what="the report")
+        assert (await world.until(run_id)).run.status is RunStatus.CANCELED
+        await eventually(lambda: _booked(world), what="the account of the call")
+    (sidecar,) = await world.rows("select attempt, call from sidecars where run_id = $1", run_id)
+    assert tuple(sidecar) == (1, 1)
+
+
+async def _booked(world: World) -> bool:
+    rows = await world.rows("select a.requests, n.requests from attempts a join nodes n on n.id = a.node_id")
+    return [tuple(row) for row in rows] == [(1, 1)]

@@ -18,7 +18,7 @@ from services.executor.domain.run import ReviewRules
 from services.executor.engine import store
 from services.executor.engine.at_once.prepared import prepared
 from services.executor.engine.claims import rebuilt
-from services.executor.engine.inbox import Batch, Inbox
+from services.executor.engine.inbox import Batch, Inbox, Report
 from services.executor.engine.leases import Lease
 from services.executor.engine.owner import Owner
 from services.executor.engine.patience import Patience
@@ -60,6 +60,7 @@ class Committer:
         self._working: Turn | None = None
         self._clock = lease.clock
         self.on_short_of_money: Callable[[], None] = lambda: None
+        self.on_void: Callable[[Report], None]
         self.on_broken_order: Callable[[UUID, Exception], Awaitable[None]]
         self._publishing: asyncio.Task[None] | None = None
         self._refusals = Refusals(owner, self._commit, self._set_aside)
@@ -196,6 +197,8 @@ class Committer:
             turn.gate.opened()
         if turn.waits:
             self.on_short_of_money()
+        for report in turn.void:
+            self.on_void(report)
         TURNS.inc()
         RUNS_OWNED.set(len(self._owner.held))
         for change in turn.changes.values():

@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from services.executor.domain.facts import NO_EFFORT, Fact, Succeeded, TimeIsUp
+from services.executor.domain.graph import Plan
 
 #: facts in one transaction; more wait for the next, so that none takes long
 LARGEST_BATCH = 1000
@@ -18,11 +19,12 @@ LARGEST_BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A fact about a run, with the sidecars of the model calls behind it, in their order."""
+    """A fact about a run, with the sidecars of the model calls behind it, in their order, and whose attempt made them."""
 
     run_id: UUID
     fact: Fact
     sidecars: tuple[dict[str, Any], ...] = ()
+    node: Plan | None = None
 
 
 class Newcomer(NamedTuple):

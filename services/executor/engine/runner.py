@@ -24,13 +24,13 @@ from chassis.postgres import CONNECTION_LOST, Pool
 from contracts.errors import FluidcrewError, RetryLater
 from contracts.executor import RunNode
 from contracts.scope import Scope
-from services.executor.domain.facts import Failed, Output, Spent, Succeeded, Unfunded
-from services.executor.domain.run import AttemptStatus, Closed, Opened, Run
-from services.executor.engine import store
+from services.executor.domain.facts import Failed, Output, Succeeded, Unfunded
+from services.executor.domain.run import Opened, Run
 from services.executor.engine.account import Account, Call, Sidecar
 from services.executor.engine.claims import Brief
 from services.executor.engine.conversation import Conversation, NoEnd, Talk
 from services.executor.engine.inbox import Report
+from services.executor.engine.late_books import LateBooks
 from services.executor.engine.patience import once_there
 from services.executor.engine.prompting import assignment
 from services.executor.engine.tokens import TokenStream
@@ -74,6 +74,7 @@ class Runner:
         bus: Bus,
         toolbox: Toolbox,
         purses: Purses,
+        late_books: LateBooks,
         *,
         node_timeout: float,
         rounds: int,
@@ -84,8 +85,8 @@ class Runner:
         self._bus = bus
         self._conversation = Conversation(calls, toolbox, rounds)
         self._purses = purses
+        self._late_books = late_books
         self._node_timeout = node_timeout
-        self._late: set[asyncio.Task[None]] = set()
 
     async def perform(self, work: Work) -> Report:
         node, number = work.attempt.node, work.attempt.number
@@ -95,11 +96,11 @@ class Runner:
                 return await self._in_time(work, account)
             except asyncio.CancelledError:
                 account.cut_off()
-                self._remember(work, account)
+                if account.sidecars:  # its attempt has ended: no turn would take a report
+                    self._late_books.book(work.run.id, work.attempt, account.effort(), account.sidecars, work.tell)
                 raise
             except OverBudget as failure:
-                fact = Unfunded(node.key, number, failure.shortage, account.effort())
-                return Report(work.run.id, fact, tuple(account.sidecars))
+                return _report(work, account, Unfunded(node.key, number, failure.shortage, account.effort()))
             except ModelFailure as failure:
                 return _failed(work, account, failure)
             except (NoEnd, OutOfTime, RetryLater, TimeoutError, *CONNECTION_LOST) as error:
@@ -151,35 +152,11 @@ class Runner:
         tokens = TokenStream(self._bus, run.company, run.id, node, number)
         return Talk(ticket, prompt, place, tokens, account, partial(_sure, work), purse)
 
-    def _remember(self, work: Work, account: Account) -> None:
-        """Calls were paid for although their attempt was canceled. It has ended: no turn would take a report."""
-        if account.sidecars:
-            task = asyncio.create_task(self._note(work, account))
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
-
-    async def _note(self, work: Work, account: Account) -> None:
-        node, number = work.attempt.node, work.attempt.number
-        closed = Closed(node, number, AttemptStatus.CANCELED, effort=account.effort())
-        try:
-            async with self._pool.acquire() as connection, connection.transaction():
-                await store.save_efforts(connection, [closed])
-                await store.save_sidecars(connection, store.numbered(work.run.id, node.id, number, account.sidecars))
-        except store.TROUBLE as error:
-            log.warning("node.cost_not_noted", node_id=str(node.id), error=repr(error))
-        else:
-            work.tell(Report(work.run.id, Spent(closed.effort.spend)))
-
-    async def drain(self) -> None:
-        """Wait until what canceled calls took is noted."""
-        if self._late:
-            await asyncio.wait(set(self._late), timeout=5.0)
-
     async def _answered(self, work: Work, account: Account, completion: Completion[Any]) -> Report:
         output = await self._output(work, completion.text)
         warnings = (CUT_OFF,) if completion.cut_off else ()
         fact = Succeeded(work.attempt.node.key, work.attempt.number, output, account.effort(), warnings)
-        return Report(work.run.id, fact, tuple(account.sidecars))
+        return _report(work, account, fact)
 
     async def _output(self, work: Work, text: str) -> Output:
         data = text.encode()
@@ -214,7 +191,11 @@ def _failed(work: Work, account: Account, error: Exception) -> Report:
         retry_after=verdict.wait,
         effort=account.effort(),
     )
-    return Report(work.run.id, fact, tuple(account.sidecars))
+    return _report(work, account, fact)
+
+
+def _report(work: Work, account: Account, fact: Succeeded | Failed | Unfunded) -> Report:
+    return Report(work.run.id, fact, tuple(account.sidecars), work.attempt.node)
 
 
 def _sidecar(work: Work, call: Call, prompt: Prompt, number: int) -> Sidecar:

@@ -58,6 +58,7 @@ class Turn:
         self.hungry: dict[UUID, None] = {}
         self.sidecars: list[Sidecar] = []
         self.waits: list[Wait] = []  # for money
+        self.void: list[Report] = []  # of runs that are not ours any more, with calls that were paid for
         self.told: list[OutboxBatch] = []  # written, to be published after the commit
         self.ordered_again: set[UUID] = set()
         self.more_to_claim: bool | None = None  # None: not asked
@@ -91,8 +92,10 @@ class Turn:
         return self._change(run_id).apply(fact)
 
     def take_in(self, report: Report) -> None:
-        """Reports about runs that were given away meanwhile are void: their attempts are somebody else's now."""
+        """Reports about runs that have ended or were given away meanwhile are void: their attempts are nobody's, or
+        somebody else's."""
         if not self.owns(report.run_id):
+            self.void += [report] if report.sidecars else []
             return
         fact = report.fact
         if isinstance(fact, Succeeded | Failed | Unfunded):
