@@ -25,8 +25,8 @@ AsAgent = Annotated[
 async def search_knowledge(desk: DeskDep, caller: CallerDep, body: SearchIn, as_agent: AsAgent = None) -> Findings:
     """Passages by meaning, words, parts of words and title, the best first; a viewer may search.
 
-    `receipt` says what was searched, and how many chunks of it the rights of `as_agent` removed. `degraded` says why there
-    was no search by meaning.
+    `receipt` says what was searched, and how many chunks of it the rights of `as_agent` removed; what a provider takes
+    for its question is charged to that agent's budgets. `degraded` says why there was no search by meaning.
     """
     searcher = _searcher(as_agent or body.as_agent)
     if searcher is not None:
