@@ -125,10 +125,13 @@ class Bus:
     async def stop(self) -> None:
         """Stop listening, let running handlers finish, close."""
         self._stopping = True
+        connection = self._broker._connection
         try:
             await self._broker.stop()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 – nats-py raises all sorts then
             log.info("bus.closed_roughly", error=repr(error))
+        if connection is not None:
+            await _end_reconnecting(connection)
 
     async def _on_error(self, error: Exception) -> None:
         if not self._stopping and repr(error) != repr(self.last_error):  # while away it says the same all the time
@@ -198,3 +201,12 @@ class Bus:
     ) -> AbstractAsyncContextManager[AsyncIterator[tuple[str, bytes]]]:
         """Live messages of a subject, oldest first. A watcher who falls `limit` behind raises SlowWatcher."""
         return live.watch(self.nc, subject, limit)
+
+
+async def _end_reconnecting(connection: Client) -> None:
+    """nats-py does not close while it reconnects. Before Python 3.12 a cancellation may get lost in what it waits for: it
+    would go on, and keep the process from ending."""
+    task = connection._reconnection_task
+    while task is not None and not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.1)

@@ -331,6 +331,30 @@ async def test_a_watcher_who_leaves_while_the_broker_is_away_leaves_nothing_behi
         await eventually(lambda: chassis.bus.connected)
 
 
+async def test_a_bus_that_stops_while_it_reconnects_leaves_nothing_behind(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Python 3.12 wait_for loses a cancellation that comes together with what it waits for."""
+    canceled: list[None] = []
+
+    async def select_next_server() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            canceled.append(None)
+            raise OSError if len(canceled) == 1 else asyncio.CancelledError from None
+
+    bus = Bus("planner", nats_server.url("planner"), None)  # type: ignore[arg-type]
+    await bus.connect()
+    monkeypatch.setattr(bus.nc, "_select_next_server", select_next_server)
+    nats_server.kill()
+    await eventually(lambda: bus.nc.is_reconnecting)
+    reconnecting = bus.nc._reconnection_task
+    await bus.stop()
+    assert reconnecting is not None
+    assert (reconnecting.done(), len(canceled)) == (True, 2)
+
+
 async def test_ringing_before_there_is_a_connection_is_silent() -> None:
     bus = Bus("planner", "nats://127.0.0.1:9", None)  # type: ignore[arg-type]
     await bus.ring("due")
