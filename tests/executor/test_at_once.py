@@ -221,6 +221,24 @@ async def test_an_order_takes_the_story_before_the_node_as_a_turn_does_that_leav
         await world.until(run_id)
 
 
+async def test_what_is_being_started_when_an_executor_stops_is_let_finish_as_well(
+    model: FakeOpenAI, world: World
+) -> None:
+    async with world.executor() as chassis:
+        owner = engine_of(chassis).owner
+        await world.until(await world.start(noop("a")))
+        async with chassis.pool.acquire() as other, other.transaction():
+            await other.execute("select from workers for update")
+            run_id = await world.start(agent("a", say="slow:0.2 say:x"), agent("b", "a"))
+            await eventually(lambda: waits_for_a_lock(chassis), what="the turn that starts a")
+            draining = asyncio.create_task(owner.drain(60))
+            await eventually(lambda: owner.draining)
+        await draining
+    assert [call.outcome for call in model.calls] == ["done"]
+    statuses = await world.rows("select key, status from nodes where run_id = $1 order by key", run_id)
+    assert [tuple(s) for s in statuses] == [("a", "completed"), ("b", "queued")]
+
+
 async def waits_for_a_lock(chassis: Chassis) -> bool:
     waiting = (
         "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -135,14 +136,22 @@ class Owner:
     async def drain(self, patience: float) -> None:
         """Start nothing more, let what runs finish for a while, then give every run away."""
         self.draining = True
-        if self._working:
-            await asyncio.wait(set(self._working), timeout=patience)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._next_turn()  # one that is under way may still start something
+                while self._working:
+                    await asyncio.wait(set(self._working))
         while self.held:
-            self._taken_over.clear()
             self._inbox.report(*(Report(run_id, HandedBack()) for run_id in self.held))
-            await self._taken_over.wait()
+            await self._next_turn()
 
     # inside
+
+    async def _next_turn(self) -> None:
+        """Until one is committed."""
+        self._taken_over.clear()
+        self._inbox.look_around()
+        await self._taken_over.wait()
 
     def _take_over_run(self, run_id: UUID, change: Change, now: datetime) -> None:
         held = self.held.setdefault(run_id, Held(change.run, change.brief))
