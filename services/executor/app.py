@@ -75,14 +75,13 @@ async def build(chassis: Chassis, tools: Sequence[type[UseTool]] = TOOLS) -> Non
     engine.committer.on_short_of_money = treasurer.call
     engine.committer.on_void = late_books.book_void
     engine.committer.on_broken_order = DeadOrders(chassis.uow, chassis.dead_letters, chassis.bus).blame
-    budgets = Budgets(chassis.uow, chassis.pool, till, treasurer.call)
     subscribe(
         chassis.bus,
         executor,
         Steering(chassis.uow, chassis.bus, models),
         Reviewing(chassis.uow, chassis.pool, chassis.bus),
         Providers(chassis.pool, models),
-        budgets,
+        Budgets(chassis.uow, chassis.pool, till, treasurer.call),
         engine,
         station,
     )
