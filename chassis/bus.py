@@ -27,6 +27,7 @@ from chassis.asking import Asker, understood
 from chassis.blobs import Blobs
 from chassis.context import Context
 from chassis.nats_address import NatsAddress
+from chassis.pausing import ended
 from contracts import subjects
 from contracts.envelope import Envelope
 from contracts.message import Live, Message, Request
@@ -204,9 +205,6 @@ class Bus:
 
 
 async def _end_reconnecting(connection: Client) -> None:
-    """nats-py does not close while it reconnects. Before Python 3.12 a cancellation may get lost in what it waits for: it
-    would go on, and keep the process from ending."""
-    task = connection._reconnection_task
-    while task is not None and not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=0.1)
+    """nats-py does not close while it reconnects: it would go on, and keep the process from ending."""
+    if (task := connection._reconnection_task) is not None:
+        await ended(task)

@@ -8,6 +8,7 @@ import asyncpg
 
 from chassis.bus import Bus
 from chassis.outage import Outage
+from chassis.pausing import ended
 from chassis.postgres import CONNECTION_LOST, Pool, create_pool
 from chassis.settings import BadSettings, ServiceSettings
 from contracts.errors import FluidcrewError
@@ -45,8 +46,11 @@ async def database(name: str, settings: ServiceSettings) -> Pool:
 
 async def connection(bus: Bus) -> None:
     """Connect the bus. Raises NotThere when it stays away."""
+    connecting = asyncio.create_task(bus.connect())
     try:
-        async with asyncio.timeout(PATIENCE):
-            await bus.connect()
-    except TimeoutError as error:
-        raise NotThere(f"the bus of NATS_URL did not answer for {PATIENCE:g} s: {bus.last_error!r}") from error
+        await asyncio.wait({connecting}, timeout=PATIENCE)
+    finally:  # also when it is told to end: nats-py would go on for ever
+        await ended(connecting)
+    if connecting.cancelled():
+        raise NotThere(f"the bus of NATS_URL did not answer for {PATIENCE:g} s: {bus.last_error!r}")
+    connecting.result()

@@ -35,6 +35,7 @@ class Watchdog:
         return time.monotonic() - self._ticked
 
     async def run(self, stop: asyncio.Event) -> None:
+        self._ticked, self._worked = time.monotonic(), time.thread_time()  # what was waited for before is no delay
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         try:
             while not stop.is_set():

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
+from chassis import starting
+from chassis.bus import Bus
 from chassis.health import Health
 from chassis.keeper import Keeper
 from chassis.service import Chassis, running
@@ -21,7 +23,7 @@ from chassis.settings import ServiceSettings
 from chassis.starting import NotThere
 from chassis.testing.eventually import eventually
 from chassis.testing.servers import Database, NatsServer
-from chassis.watchdog import is_frozen
+from chassis.watchdog import Watchdog, is_frozen
 from tests.chassis.conftest import Start, nothing
 
 SERVICE = """
@@ -58,10 +60,10 @@ class Process:
     def says(self, words: str) -> bool:
         return any(words in line for line in self.said)
 
-    async def told_to_end(self, within: float = 60.0) -> int:
+    async def told_to_end(self) -> int:
         """Its exit code."""
         self.child.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self.child.wait(), within)
+        return await asyncio.wait_for(self.child.wait(), 60)
 
 
 @asynccontextmanager
@@ -101,7 +103,7 @@ async def test_a_service_that_waits_for_what_it_stands_on_says_so_and_ends_when_
 ) -> None:
     async with process(**(there | away)) as service:
         await eventually(lambda: service.says(waits_for))
-        assert await service.told_to_end(10) == 0
+        assert await service.told_to_end() == 0, "not by its patience"
     assert not service.says("Traceback")
 
 
@@ -125,7 +127,7 @@ async def test_a_service_told_to_end_while_the_broker_is_away_ends(
         await eventually(lambda: service.says("service.started"))
         nats_server.kill()
         await eventually(lambda: service.says("bus.error"))
-        assert await service.told_to_end(25) == 0
+        assert await service.told_to_end() == 0
     assert service.says("service.stopped")
 
 
@@ -165,7 +167,7 @@ async def test_a_server_of_health_that_ends_by_itself_is_noticed(monkeypatch: py
     health.listen("127.0.0.1", 0)
     assert health.listening is not None
     with health.listening, pytest.raises(RuntimeError, match="ended by itself"):
-        await asyncio.wait_for(health.serve(asyncio.Event()), 5)
+        await asyncio.wait_for(health.serve(asyncio.Event()), 60)
 
 
 async def _is_ready(url: str) -> bool:
@@ -204,6 +206,26 @@ async def test_what_stays_away_is_one_line_in_the_end(there: dict[str, str], mon
         with pytest.raises(NotThere, match=named):
             async with running("planner", ServiceSettings(**given), nothing):  # type: ignore[arg-type]
                 pass
+
+
+async def test_who_waits_for_the_broker_ends_though_nats_py_loses_a_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    canceled: list[None] = []
+
+    async def connect(*_: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            canceled.append(None)
+            raise ConnectionRefusedError if len(canceled) == 1 else asyncio.CancelledError from None
+
+    monkeypatch.setattr("nats.aio.client.Client._connect_to_server", connect)
+    monkeypatch.setattr(starting, "PATIENCE", 0.01)
+    with pytest.raises(NotThere):
+        async with asyncio.timeout(60):
+            await starting.connection(Bus("planner", f"nats://{NOWHERE}", None))  # type: ignore[arg-type]
+    assert canceled, "it was lost"
 
 
 async def test_a_loop_that_breaks_ends_the_process_with_70(there: dict[str, str]) -> None:
@@ -265,6 +287,17 @@ async def test_a_connection_closed_for_good_ends_the_process(start: Start, monke
     async with start("planner", nothing) as chassis:
         await chassis.bus.nc.close()
         await eventually(lambda: 70 in exits)
+
+
+async def test_what_a_service_waited_for_before_it_was_up_is_no_delay_of_its_loop() -> None:
+    """A database that takes its time to come is no reason for whoever asks /livez to kill the process."""
+    watchdog = Watchdog()
+    watchdog._ticked -= 3600.0
+    watching = asyncio.create_task(watchdog.run(asyncio.Event()))
+    await asyncio.sleep(0)
+    assert watchdog.age < 3600.0
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
 
 
 @pytest.mark.parametrize("freeze", ["time.sleep(60)", "while True: pass"])
