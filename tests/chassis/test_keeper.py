@@ -137,9 +137,9 @@ async def test_a_keeper_survives_what_nobody_thought_of(keeper: Keeper, monkeypa
 
     monkeypatch.setattr(keeper, "apply", surprising)
     running = asyncio.create_task(keeper.run(stop))
-    await asyncio.wait_for(again.wait(), 15)
+    await asyncio.wait_for(again.wait(), 60)
     stop.set()
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, 60)
 
 
 async def test_what_is_older_than_the_soft_age_is_purged_and_nothing_younger(

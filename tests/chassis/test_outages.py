@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ from contracts.envelope import Envelope
 from contracts.errors import Code, Rejection
 from deploy.local.parts import ready_now
 from deploy.local.postgres import Postgres
+from deploy.local.process import StartFailed
 from tests.chassis.conftest import Start, fact, nothing
 from tests.chassis.test_life import process
 
@@ -48,14 +50,23 @@ def mortal() -> Iterator[Postgres]:
 
 
 def start(server: Postgres) -> None:
-    server.launch()
-    ready_now(server)
+    """Postgres refuses until the backends of the one that died are gone: again, as the supervisor does."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            server.launch()
+            ready_now(server)
+            return
+        except StartFailed:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def kill(server: Postgres, number: signal.Signals) -> None:
     server.child.signal(number)
     assert server.child.process is not None
-    server.child.process.wait(10)
+    server.child.process.wait(60)
 
 
 async def ask(pool: Pool) -> None:

@@ -185,7 +185,7 @@ async def test_a_proxy_is_not_asked_for_loopback(gateway: FakeGateway, monkeypat
 async def heard(api: Gateway, number: int) -> list[Message]:
     found: list[Message] = []
     async with aclosing(api.events("/events/stream", run_id=RUN_ID)) as stream:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for message in stream:
                 found.append(message)
                 if len(found) == number:

@@ -244,7 +244,7 @@ async def test_leaving_a_watched_run_does_not_end_it(cli: Cli, gateway: FakeGate
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    while b"node.started" not in await asyncio.wait_for(process.stdout.readline(), 20):
+    while b"node.started" not in await asyncio.wait_for(process.stdout.readline(), 60):
         pass
     process.send_signal(signal.SIGINT)
     out, err = await process.communicate()

@@ -29,7 +29,7 @@ async def test_the_watcher_stays_for_what_is_told_after_the_end_of_the_run(
     async with Gateway(gateway.url, KEY) as api:
         watcher = Watcher(api, RunView(RUN_ID), Witness("", accepted={"t1": "an idea"}))
         following = asyncio.create_task(watcher.follow(None))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await watcher.over.wait()
         facts, tasks = await watcher.told()
         following.cancel()

@@ -208,7 +208,7 @@ async def test_a_tail_that_nobody_reads_any_more_ends_quietly(
         stderr=asyncio.subprocess.PIPE,
     )
     await asyncio.sleep(0)
-    out, err = await asyncio.wait_for(_with_news(process, publisher), 30)
+    out, err = await asyncio.wait_for(_with_news(process, publisher), 60)
     assert out.splitlines()[0].endswith("default node.started       3f2a91c0 a  Do a")
     assert (out.splitlines()[-1], err) == ("0", "")
 
@@ -272,7 +272,7 @@ async def test_a_tail_that_is_told_to_end_leaves_nothing_on_the_server(
     )
     await eventually(listeners, what="the tail's consumer")
     process.send_signal(number)
-    _, err = await asyncio.wait_for(process.communicate(), 20)
+    _, err = await asyncio.wait_for(process.communicate(), 60)
     assert err == b""
     assert process.returncode == (-number if number is signal.SIGKILL else Exit.OK)
 
@@ -346,7 +346,7 @@ async def test_json_lines_hold_everything(
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    record = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+    record = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
     process.kill()
     await process.wait()
     assert record["subject"] == f"evt.default.executor.node.started.{RUN}"

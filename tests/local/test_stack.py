@@ -138,16 +138,16 @@ async def test_the_bus_works_again_once_a_full_disk_has_space(external: dict[str
     await stack.start()
     client = await nats.connect(stack.nats_urls["keeper"], max_reconnect_attempts=-1, reconnect_time_wait=0.1)
     try:
-        js = client.jetstream(timeout=0.5)
-        await js.add_stream(name="EVENTS", subjects=["evt.>"])
-        assert (await js.publish("evt.before", b"kept")).seq == 1
+        patient, js = client.jetstream(timeout=60), client.jetstream(timeout=0.5)
+        await patient.add_stream(name="EVENTS", subjects=["evt.>"])
+        assert (await patient.publish("evt.before", b"kept")).seq == 1
         fill(small_disk / "fill")
         await eventually(lambda: refused(js), what="a refusal")
         await eventually(lambda: any("no space left" in line for line in said), what="a line about the disk")
         (small_disk / "fill").unlink()
         ack = await eventually(lambda: js.publish("evt.after", b"new"), what="an accepted message")
         assert ack.seq > 1
-        assert (await js.get_msg("EVENTS", seq=1)).data == b"kept"
+        assert (await patient.get_msg("EVENTS", seq=1)).data == b"kept"
     finally:
         await client.close()
         await stack.stop()

@@ -67,7 +67,7 @@ class Supervisor:
 
     async def ended(self) -> int:
         await eventually(lambda: self.process.poll() is not None, what="the supervisor's end")
-        self._reader.join(5)
+        self._reader.join(60)
         return int(self.process.returncode)
 
     def signal(self, number: signal.Signals) -> None:
