@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from random import Random
+from uuid import UUID
 
 from tests.chaos.points import POINTS, Point
 from tests.chaos.review_rules import GATE
 from tests.chaos.scenarios import COMPLETED, Scenario, begun, ended, errand
 from tests.chaos.stage import Stage
-from tests.chaos.world import SERVICES
+from tests.chaos.world import EXECUTORS, SERVICES
 
 RUNS = 2
 GOOD = "grade:90 a good result"
@@ -18,6 +19,7 @@ MOST_WORK = 4  # times; the third passing of a point may take that much
 #: passings: a service that starts compares its streams once in any case, and finds what its predecessor left but once
 FIXED = {"order": 1, "wipe": 2, "orphans": 1}
 DYING = ("executor", "planner", "gateway", "feedback")
+UNDER_WAY = "select from executor.runs where id = any($1) and status = 'running'"
 IMPATIENT = 3.0  # seconds; an answer that died with its owner is asked for again, under the same key
 
 
@@ -68,9 +70,16 @@ async def die_between(stage: Stage, points: Sequence[Point]) -> None:
 
 async def leave_behind(stage: Stage) -> None:
     """Runs that have begun, and lose their owner: only such are claimed, an executor takes at once what it started."""
-    runs = [await stage.client.launch(errand(layers=2, width=2, words="slow:0.6")) for _ in range(RUNS)]
-    stage.runs += runs
-    await asyncio.gather(*(begun(stage, run) for run in runs))
+    world = stage.world
+    while True:
+        runs = [await stage.client.launch(errand(layers=2, width=2, words="slow:0.6")) for _ in range(RUNS)]
+        stage.runs += runs
+        await asyncio.gather(*(begun(stage, run) for run in runs))
+        world.kill(*(name for name in EXECUTORS if world.is_running(name)))
+        if await world.rows(UNDER_WAY, [UUID(run) for run in runs]):
+            return
+        world.launch(*EXECUTORS)  # they were over before we looked
+        await world.until_all_serve()
 
 
 async def work(stage: Stage, points: Sequence[Point]) -> None:

@@ -199,7 +199,8 @@ async def replay_is_refused(stage: Stage) -> None:
     for owner in stage.buried:
         page = await stage.got(f"/admin/dead-letters/{owner}", limit=1)
         letter = page["items"][0]["id"]
-        status, answer = await stage.client.once("POST", f"/admin/dead-letters/{owner}/{letter}/replay")
+        path = f"/admin/dead-letters/{owner}/{letter}/replay"
+        status, answer = await stage.client.until_answered("POST", path)
         assert 400 <= status < 500, (status, answer)
 
 

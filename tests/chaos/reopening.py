@@ -37,7 +37,7 @@ class Quarrel:
 
     async def _round(self, task: str) -> None:
         before = self._at_last(await self._stage.ledger.calls(self._plan))
-        run = await eventually(lambda: self._asked_for(task, "run"), timeout=30, what="a task that is free again")
+        run = await eventually(lambda: self._asked_for(task, "run"), what="a task that is free again")
         await self._stage.ledger.until(self._plan, lambda calls: self._at_last(calls) > before)
         end = time.monotonic() + LAST_CALL
         orders = [self._order(run, end) for _ in range(ORDERS)]

@@ -168,11 +168,12 @@ class Stage:
 
     async def got(self, path: str, **query: Any) -> Any:
         """What must be there by now."""
-        for _ in range(100):
-            if (found := await self.client.get(path, **query)) is not None:
-                return found
+        deadline = time.monotonic() + ENDING
+        while (found := await self.client.get(path, **query)) is None:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{path} could not be had\n{self.world.log_tails(10)}")
             await asyncio.sleep(0.1)
-        raise AssertionError(f"{path} could not be had\n{self.world.log_tails(10)}")
+        return found
 
 
 @asynccontextmanager
@@ -203,8 +204,10 @@ async def staged(world: ChaosWorld, file: Path, name: str, seed: str, **about: A
 
 async def head(world: ChaosWorld) -> int:
     async with Client(world.gateways, _Deaf(), random.Random()) as client:
-        page = await client.get("/events", limit=1, order_by="-cursor")
-    assert page is not None, "the stack serves by now"
+        deadline = time.monotonic() + ENDING  # a busy stack may say 503 as well
+        while (page := await client.get("/events", limit=1, order_by="-cursor")) is None:
+            assert time.monotonic() < deadline, "the stack serves by now"
+            await asyncio.sleep(0.1)
     return _fact(page["items"][0])["position"] if page["items"] else 0
 
 
@@ -215,7 +218,8 @@ async def all_buried(world: ChaosWorld) -> dict[str, int]:
 
 async def buried(client: Client, owner: str) -> int:
     """How many dead letters the owner has; -1 when it cannot say."""
-    for _ in range(100):
+    deadline = time.monotonic() + ENDING
+    while time.monotonic() < deadline:
         if (page := await client.get(f"/admin/dead-letters/{owner}", limit=1)) is not None:
             return int(page["total"])
         await asyncio.sleep(0.1)
