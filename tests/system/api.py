@@ -92,7 +92,7 @@ class Api:
             if not page["items"] or len(found) >= page["total"]:
                 return found
 
-    async def told_all(self, run_id: str, outcome: str = "COMPLETED", timeout: float = 40) -> list[Json]:
+    async def told_all(self, run_id: str, outcome: str = "COMPLETED", timeout: float = 60) -> list[Json]:
         """The run's events once the last of them are in the feed: its own, and its task's."""
 
         async def complete() -> list[Json]:

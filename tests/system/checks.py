@@ -71,6 +71,6 @@ async def the_feed_is_whole(world: World, api: Api) -> None:
                 assert seen == list(range(1, row["sequence"] + 1)), (owner, row["story"], row["sequence"], seen)
         return True
 
-    await eventually(complete, timeout=30, interval=0.2, what="the feed holding every fact once, in order")
+    await eventually(complete, timeout=60, interval=0.2, what="the feed holding every fact once, in order")
     positions = [int(e["cursor"].split(".")[1]) for e in await api.events()]
     assert positions == list(range(1, len(positions) + 1))

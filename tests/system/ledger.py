@@ -58,7 +58,7 @@ class Ledger:
     async def counts(self, plan: Plan) -> Counter[str]:
         return Counter({key: len(calls) for key, calls in (await self.by_node(plan)).items()})
 
-    async def until(self, plan: Plan, holds: Callable[[list[Call]], bool], timeout: float = 30) -> list[Call]:
+    async def until(self, plan: Plan, holds: Callable[[list[Call]], bool], timeout: float = 60) -> list[Call]:
         async def held() -> list[Call]:
             calls = await self.calls(plan)
             return calls if holds(calls) else []

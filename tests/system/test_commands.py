@@ -65,7 +65,7 @@ async def test_a_run_is_listed_shown_and_tailed_from_the_bus(api: Api, surroundi
     assert tail.stdout is not None
     facts: list[str] = []
     while not facts or facts[-1] != "run.completed":
-        line = await asyncio.wait_for(tail.stdout.readline(), 20)
+        line = await asyncio.wait_for(tail.stdout.readline(), 60)
         subject = parse(json.loads(line)["subject"])
         facts.append(f"{subject.entity}.{subject.verb}")
     tail.terminate()

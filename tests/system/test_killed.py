@@ -98,7 +98,7 @@ async def test_facts_that_a_dead_planner_held_reach_the_next_one_soon(world: Wor
         await eventually(holds_some, what="facts in the hands of the planner")
         world.kill("planner")
     world.launch("planner")
-    await api.told_all(run_id, timeout=25)
+    await api.told_all(run_id, timeout=45)
 
 
 async def test_a_run_survives_everything_dying_at_once(world: World, api: Api, ledger: Ledger) -> None:

@@ -42,7 +42,7 @@ async def test_while_the_owner_is_down_its_answers_are_503_and_others_stay(
 ) -> None:
     world.kill(owner)
     for path in own:
-        is_said_to_come_back(await asyncio.wait_for(api.http.get(path), 5))
+        is_said_to_come_back(await asyncio.wait_for(api.http.get(path), 20))
     await api.get(other)
     await api.get("/events")
     await eventually(lambda: misses(api, owner), what=f"health that names the {owner}")
@@ -54,6 +54,10 @@ async def test_while_the_owner_is_down_its_answers_are_503_and_others_stay(
 async def misses(api: Api, owner: str) -> bool:
     health = await api.get("/health")
     return health["status"] == "degraded" and health["owners"][owner] is False
+
+
+async def misses_its_database(api: Api) -> bool:
+    return (await api.get("/health"))["db_ok"] is False  # it may be a second old
 
 
 async def is_well(api: Api) -> bool:
@@ -87,7 +91,7 @@ async def test_an_idempotent_answer_is_the_same_across_a_death_of(dies: str, wor
         response = await api.http.post("/tasks", json=body, headers=key)
         return response if response.status_code != 503 else None
 
-    second = await eventually(again, timeout=30, what="an answer after the restart")
+    second = await eventually(again, what="an answer after the restart")
     assert second.status_code == 201, second.text
     assert second.json() == first.json()
     assert second.headers["Location"] == first.headers["Location"]
@@ -109,7 +113,7 @@ async def test_no_answer_is_worse_than_503_while_the_database_is_away(world: Wor
     assert set(found.values()) == {503}, found
     for answer in answers:
         is_said_to_come_back(answer)
-    assert (await api.get("/health"))["db_ok"] is False
+    await eventually(lambda: misses_its_database(api), what="health without a database")
     world.restart("postgres")
     for path in ("/tasks", "/runs", "/events"):
         await serves(api, path)
@@ -148,5 +152,5 @@ async def test_two_hundred_drafts_during_a_broker_outage_are_all_told(world: Wor
         told = [e["task_id"] for e in await api.events() if e["level"] == "TASK_CREATED"]
         return all(told.count(id) == 1 for id in made)
 
-    await eventually(all_told, timeout=30, interval=0.3, what="every draft in the feed, once")
+    await eventually(all_told, interval=0.3, what="every draft in the feed, once")
     await the_feed_is_whole(world, api)

@@ -42,7 +42,7 @@ async def held(api: Api, run_id: str, *keys: str) -> dict[str, Json]:
         still = {node["status"] for node in found.values()} & {"running", "reviewing"}
         return not still and all(found[key]["status"] == "paused" for key in keys)
 
-    await eventually(waits, timeout=40, interval=0.1, what=f"{keys} of {run_id} held")
+    await eventually(waits, interval=0.1, what=f"{keys} of {run_id} held")
     return found
 
 

@@ -67,7 +67,7 @@ async def test_every_sidecar_of_every_run_of_the_tests_is_valid_to_the_letter(
         "Reviewed by another model than its author", PLAN[:2], gate="observe", llm_model="fake-2"
     )
     await api.ended(reviewed)
-    await eventually(lambda: reviewers_of(api, reviewed), timeout=40, what="the sidecars of both reviews")
+    await eventually(lambda: reviewers_of(api, reviewed), what="the sidecars of both reviews")
     slots = asyncio.Semaphore(8)
 
     async def export(gateway: Gateway, run: Json) -> int:

@@ -35,7 +35,7 @@ async def reached(api: Api, task_id: str, status: str) -> Json:
         seen.update(await api.get(f"/tasks/{task_id}/status"))
         return bool(seen["task"]["status"] == status)
 
-    await eventually(there, timeout=30, what=f"task {task_id} {status}")
+    await eventually(there, what=f"task {task_id} {status}")
     return seen
 
 
@@ -47,7 +47,7 @@ async def refused(api: Api, method: str, path: str, body: Any = None) -> Json:
 
 
 async def test_a_task_is_paused_resumed_canceled_and_reset_and_every_step_is_told(api: Api, ledger: Ledger) -> None:
-    plan = Plan().node("a", words="slow:1").node("b", "a", words="slow:60")
+    plan = Plan().node("a", words="slow:4").node("b", "a", words="slow:60")
     task_id = await planned(api, plan)
     run_id = await started(api, task_id)
     assert (await refused(api, "POST", f"/tasks/{task_id}/run"))["details"]["run_id"] == run_id

@@ -62,10 +62,11 @@ async def test_the_gateway_that_projects_dies_and_the_other_goes_on(world: World
         await started(other)
         run_id = await api.launch("Change of gateways", plan.nodes)
         async with Watcher([world.url(), world.url("gateway.2")], run_id) as watcher:
+            await eventually(lambda: watcher.connections == 1, what="its connection to the one that dies")
             await ledger.until_done(plan, 4)
             world.kill("gateway")
             await the_watcher_saw_it_all(watcher, await other.told_all(run_id))
-            assert watcher.connections == 2
+            assert watcher.connections >= 2, "one more for what is told after the end"
 
 
 async def test_an_id_that_is_not_ours_is_answered_with_a_reset_and_the_whole_story(api: Api) -> None:
@@ -84,7 +85,7 @@ async def test_an_id_that_is_not_ours_is_answered_with_a_reset_and_the_whole_sto
 
 
 async def test_tokens_arrive_while_the_model_speaks(api: Api) -> None:
-    plan = Plan().node("a", words="slow:0.5 pace:0.01", say="one two three four five six seven eight")
+    plan = Plan().node("a", words="slow:3 pace:0.05", say="one two three four five six seven eight")
     run_id = await api.launch("Listened to", plan.nodes)
     heard: list[str] = []
     async with api.http.stream("GET", f"/runs/{run_id}/tokens") as response:

@@ -29,7 +29,7 @@ async def test_one_trace_from_http_through_nats_to_sql_and_back_with_the_facts(
         last = any((s.service, s.name) == ("planner", "planner-runs executor.run.completed") for s in found)
         return found if last and all(s.parent in known for s in found) else []
 
-    spans = await eventually(followed, timeout=20, what="the whole trace, down to the run's last fact")
+    spans = await eventually(followed, what="the whole trace, down to the run's last fact")
     by_id = {span.id: span for span in spans}
 
     def path(span: Span) -> list[str]:

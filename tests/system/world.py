@@ -107,7 +107,7 @@ class World:
             self._start_the_unborn()
             await asyncio.sleep(0.2)
 
-    def until_well(self, patience: float = 40.0) -> None:
+    def until_well(self, patience: float = 90.0) -> None:
         deadline = time.monotonic() + patience
         while not self._is_well():
             if time.monotonic() > deadline or self.died():
@@ -295,7 +295,7 @@ class World:
 
     def _get(self, path: str) -> dict[str, Any]:
         request = urllib.request.Request(f"{self.url()}{path}", headers={"X-API-Key": API_KEY})
-        with urllib.request.urlopen(request, timeout=5.0) as response:
+        with urllib.request.urlopen(request, timeout=30.0) as response:
             found: dict[str, Any] = json.load(response)
             return found
 
