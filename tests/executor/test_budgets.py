@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from chassis.context import Context
+from chassis.llm import spending as llm_spending
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from chassis.testing.fake_openai import FakeOpenAI
@@ -38,7 +39,8 @@ QUICK = {"reconcile_s": 0.2}
 
 @pytest.fixture
 async def priced(model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> FakeOpenAI:
-    """A call may cost a dollar, and costs a tenth of a cent per token."""
+    """A call may cost a dollar, and costs a tenth of a cent per token. Who has ended has settled."""
+    monkeypatch.setattr(llm_spending, "SETTLING_SECONDS", 60.0)
     monkeypatch.setenv("LLM_PRICES", json.dumps({"fake-1": {"input": 0, "output": 1000}}))
     monkeypatch.setenv("LLM_MAX_OUTPUT_TOKENS", "1000")
     return model
@@ -345,10 +347,12 @@ async def test_a_call_that_is_cut_off_is_charged_in_full_and_one_that_was_refuse
         return await money_of(live) == (1, 0)
 
     await eventually(charged)
-    told = (await live.run(run_id)).summary
-    assert (told.cost_usd, told.estimated_calls, told.unpriced_calls) == ("1", 1, 0), (
-        "the run says what its budget says"
-    )
+
+    async def agrees() -> bool:
+        told = (await live.run(run_id)).summary
+        return (told.cost_usd, told.estimated_calls, told.unpriced_calls) == ("1", 1, 0)
+
+    await eventually(agrees, what="the run says what its budget says")
 
 
 async def test_what_a_killed_executor_had_reserved_is_charged_in_full_and_once(

@@ -23,6 +23,7 @@ class Freeze:
         self.lease: Lease | None = None
         self.in_doubt: Lease | None = None
         self.beats = True
+        self.asked = 0  # how often it was looked at in its doubt
         self.connected = asyncio.Event()
         self._fresh, self._beat = Lease.is_fresh, Lease._beat
         self._connect = httpcore2._backends.auto.AutoBackend.connect_tcp  # type: ignore[attr-defined]
@@ -40,7 +41,12 @@ class Freeze:
                 await freeze._beat(lease)
 
         monkeypatch.setattr(httpcore2._backends.auto.AutoBackend, "connect_tcp", connect)
-        monkeypatch.setattr(Lease, "is_fresh", lambda lease: freeze._fresh(lease) and lease is not freeze.in_doubt)
+
+        def fresh(lease: Lease) -> bool:
+            freeze.asked += lease is freeze.in_doubt
+            return freeze._fresh(lease) and lease is not freeze.in_doubt
+
+        monkeypatch.setattr(Lease, "is_fresh", fresh)
         monkeypatch.setattr(Lease, "_beat", beat)
 
 
@@ -52,12 +58,14 @@ def freeze(monkeypatch: pytest.MonkeyPatch) -> Freeze:
 async def test_a_call_waits_on_its_connection_while_the_lease_is_in_doubt(
     model: FakeOpenAI, world: World, freeze: Freeze
 ) -> None:
-    async with world.executor(lease_s=5) as chassis:  # a beat each second
+    async with world.executor() as chassis:
         lease = freeze.lease = engine_of(chassis).lease
         run_id = await world.start(agent("a"))
         await freeze.connected.wait()
-        beats = lease._renewed
-        await eventually(lambda: lease._renewed > beats, what="a beat")
+        beats, asked = lease._renewed, freeze.asked
+        await lease._beat()
+        assert lease._renewed > beats
+        await eventually(lambda: freeze.asked > asked + 2, what="another look at the lease, and another")
         assert model.calls == []
         freeze.in_doubt = None
         detail = await world.until(run_id)

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chassis.postgres import connect, create_pool
+from chassis.postgres import Connection, Pool, connect, create_pool
 from chassis.service import Chassis
 from chassis.testing.eventually import eventually
 from chassis.testing.fake_behaviour import Behaviour
@@ -144,7 +144,7 @@ async def _winners(world: World, run_id: UUID) -> list[UUID]:
 
 
 async def test_whoever_was_declared_dead_writes_nothing_more(model: FakeOpenAI, world: World) -> None:
-    async with world.executor() as chassis:
+    async with world.executor(reconcile_s=3600) as chassis:  # who would free the run for another attempt
         engine = engine_of(chassis)
         run_id = await world.start(agent("a", say="stall:1"))
         await model.until(lambda: len(model.calls) == 1)
@@ -204,17 +204,23 @@ async def test_a_run_in_which_nothing_happens_is_given_away_and_woken_by_an_orde
 async def test_a_run_that_waits_long_for_a_retry_is_given_away_until_it_falls_due(
     model: FakeOpenAI, world: World
 ) -> None:
-    async with world.executor(quiet_s=0.1) as chassis:
-        run_id = await world.start(agent("a", say="fail:429:1 retry-after:3 say:x"))
+    async with world.executor(quiet_s=0.1, reconcile_s=3600) as chassis:
+        run_id = await world.start(agent("a", say="fail:500:1 retry-after:600 say:x"))
         await eventually(lambda: _given_away(world))
-        assert engine_of(chassis).owner.held == {}
+        await eventually(lambda: not engine_of(chassis).owner.held)
+        await world.rows(  # ten minutes later
+            """with due as (update nodes set due_at = clock_timestamp() returning due_at)
+               update runs set wake_at = due.due_at from due"""
+        )
         assert (await world.until(run_id)).run.status is RunStatus.COMPLETED
     epochs = await world.rows("select epoch from runs")
     assert epochs[0]["epoch"] == 2
 
 
 async def _given_away(world: World) -> bool:
-    rows = await world.rows("select owner is null and wake_at > clock_timestamp() as away from runs")
+    rows = await world.rows(
+        "select owner is null and wake_at = due_at as away from runs join nodes on nodes.run_id = runs.id"
+    )
     return bool(rows and rows[0]["away"])
 
 
@@ -349,10 +355,8 @@ async def test_an_expired_worker_is_buried_once_and_its_runs_are_free(world: Wor
 async def test_a_worker_in_the_middle_of_a_commit_is_not_declared_dead_under_it(world: World) -> None:
     url = world.database.url_for("executor")
     pool, committing = await create_pool(url, "executor"), await connect(url, "executor", **store.COMMITTER_SETTINGS)
-    worker = uuid4()
-    await store.register_worker(pool, worker, "host", 1, 0.3)
     async with committing.transaction():
-        assert await store.fence(committing, worker) is not None
+        worker = await eventually(lambda: _fenced(pool, committing), what="a turn that begins within so short a lease")
         await eventually(lambda: _expired(world))
         assert await store.bury_expired_workers(pool) == 0
         assert not (await workers(world))[worker]
@@ -362,6 +366,11 @@ async def test_a_worker_in_the_middle_of_a_commit_is_not_declared_dead_under_it(
         assert await store.fence(committing, worker) is None
     await committing.close()
     await pool.close()
+
+
+async def _fenced(pool: Pool, committing: Connection) -> UUID | None:
+    await store.register_worker(pool, worker := uuid4(), "host", 1, 0.3)
+    return worker if await store.fence(committing, worker) is not None else None
 
 
 async def test_what_became_of_a_commit_is_known_also_when_the_database_forgot_the_transaction(world: World) -> None:
@@ -425,10 +434,10 @@ async def test_a_run_that_cannot_be_read_stops_nobody_else(world: World) -> None
 
 
 async def test_nothing_is_started_on_a_lease_that_may_be_over(world: World) -> None:
-    async with world.executor(poll_s=0.05) as chassis:
+    async with world.executor(poll_s=0.05, lease_s=300) as chassis:  # a beat a minute
         lease = engine_of(chassis).lease
         await eventually(lease.is_fresh)
-        renewed, lease._renewed = lease._renewed, lease._renewed - 43
+        renewed, lease._renewed = lease._renewed, lease._renewed - 211
         run_id = await world.start(noop("a"))
         await world.order(run_id, "pause")
         await world.order(run_id, "resume")
@@ -438,7 +447,7 @@ async def test_nothing_is_started_on_a_lease_that_may_be_over(world: World) -> N
 
 
 async def _expired(world: World) -> bool:
-    return bool((await world.rows("select lease_until < clock_timestamp() as over from workers"))[0]["over"])
+    return bool((await world.rows("select bool_and(lease_until < clock_timestamp()) as over from workers"))[0]["over"])
 
 
 async def _insert_run(world: World, owner: UUID) -> None:

@@ -22,7 +22,8 @@ from tests.executor.conftest import FACT, World, agent, noop
 from tests.executor.test_ownership import engine_of
 
 OFTEN = {"reconcile_s": 0.05}
-SELDOM = {"reconcile_s": 3600}
+#: one look as it starts, and no other
+SELDOM = {"reconcile_s": 3600, "stall_seconds": 1}
 
 
 def fixes() -> dict[str, float]:
@@ -47,9 +48,26 @@ async def repaired(world: World, chassis: Chassis, run_id: UUID, kind: Kind) -> 
 
 
 @asynccontextmanager
+async def trusting(world: World, **fields: float) -> AsyncIterator[Chassis]:
+    """An executor that has had its own first look: it neither mends what is planted from now on, nor is at it just when
+    the test looks."""
+    async with world.executor(**SELDOM, **fields) as chassis:
+        await eventually(lambda: _has_looked(chassis))
+        yield chassis
+
+
+async def _has_looked(chassis: Chassis) -> bool:
+    own = chassis._background["reconciler"].__self__  # type: ignore[attr-defined]
+    if not own._listened:
+        return False
+    async with own._alone() as alone:
+        return bool(alone)
+
+
+@asynccontextmanager
 async def resting(world: World) -> AsyncIterator[Chassis]:
     """An executor that answers, and moves nothing until it is told to."""
-    async with world.executor(**SELDOM) as chassis:
+    async with trusting(world) as chassis:
         await eventually(engine_of(chassis).lease.is_fresh)
         engine_of(chassis).owner.draining = True
         yield chassis
@@ -163,7 +181,7 @@ async def test_an_order_that_was_lost_is_given_again(world: World, damage: str, 
 
 
 async def test_a_resume_that_was_lost_is_given_again(world: World) -> None:
-    async with world.executor(quiet_s=0, **SELDOM) as chassis:
+    async with trusting(world, quiet_s=0) as chassis:
         engine_of(chassis).owner.draining = True
         run_id = await world.start(noop("a"))
         await world.order(run_id, "pause")
@@ -177,7 +195,7 @@ async def test_a_resume_that_was_lost_is_given_again(world: World) -> None:
 
 
 async def test_attempts_that_nobody_works_on_count_as_lost(world: World) -> None:
-    async with world.executor(**SELDOM) as chassis:
+    async with trusting(world) as chassis:
         run_id = await world.start(noop("a"))
         await world.until(run_id)
         await world.rows("update attempts set status = 'running', ended_at = null")
@@ -186,7 +204,7 @@ async def test_attempts_that_nobody_works_on_count_as_lost(world: World) -> None
 
 
 async def test_nodes_that_run_in_a_run_that_has_ended_end_with_it(model: FakeOpenAI, world: World) -> None:
-    async with world.executor(**SELDOM) as chassis:
+    async with trusting(world) as chassis:
         run_id = await world.start(agent("a", say="fail:400:9"))
         await world.until(run_id, RunStatus.FAILED)
         await world.rows("update nodes set status = 'queued', ended_at = null")
@@ -199,7 +217,7 @@ async def test_nodes_are_looked_through_a_stretch_at_a_time(world: World, monkey
     from services.executor.reconciling import reconciler as module
 
     monkeypatch.setattr(module, "STRETCH", 2)
-    async with world.executor(**SELDOM) as chassis:
+    async with trusting(world) as chassis:
         run_id = await world.start(*[noop(f"n{i}") for i in range(7)])
         await world.until(run_id)
         last = await world.rows("select node_id from attempts order by node_id desc limit 1")
@@ -249,7 +267,7 @@ async def test_only_one_of_all_executors_looks(world: World) -> None:
 async def test_a_run_in_which_nothing_happens_is_told_of_once_per_silence(model: FakeOpenAI, world: World) -> None:
     from tests.executor.test_steering import steer, until_node
 
-    async with world.executor(**SELDOM) as chassis:
+    async with trusting(world) as chassis:
         run_id = await world.start(agent("a", say="until-released say:x"), agent("b", "a"))
         await model.until(lambda: len(model.calls) == 1)
         await steer(world, run_id, "b", "pause")

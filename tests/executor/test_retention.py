@@ -116,7 +116,7 @@ async def test_bytes_that_were_stored_anew_lately_stay(world: World) -> None:
 
 async def test_the_order_of_a_living_run_is_remembered_and_that_of_a_finished_one_forgotten(world: World) -> None:
     order = StartRun(command_id=uuid4(), run_id=uuid4(), title="t", nodes=[noop("a")], gate="off")
-    async with world.executor() as chassis:
+    async with world.executor(reconcile_s=3600) as chassis:  # who would end the run again that is made to live
         await finished(world, chassis, days=1)
         await world.ask(order)
         await world.until(order.run_id, RunStatus.COMPLETED)

@@ -28,7 +28,7 @@ async def reasons(world: World, run_id: UUID) -> dict[str | None, str]:
 async def test_everything_that_waits_says_for_what(model: FakeOpenAI, world: World) -> None:
     async with world.executor(concurrency=1):
         run_id = await world.start(
-            agent("a", say="until-released say:x"), agent("b", "a"), agent("c"), agent("p"), timeout_s=60
+            agent("a", say="until-released say:x"), agent("b", "a"), agent("c"), agent("p"), timeout_s=600
         )
         await model.until(lambda: len(model.calls) == 1)
         await steer(world, run_id, "p", "pause", by="Ada")
