@@ -217,7 +217,8 @@ async def world(
     monkeypatch.setenv("LLM_DEFAULT_PROVIDER", "demo")
 
     def start_feedback(**fields: Any) -> AbstractAsyncContextManager[Chassis]:
-        return running("feedback", settings_of(FeedbackSettings, "feedback", **({"reviewer": "none"} | fields)), build)
+        given = {"reviewer": "none", "review_timeout_ms": 60_000} | fields  # who is slow here is no late reviewer
+        return running("feedback", settings_of(FeedbackSettings, "feedback", **given), build)
 
     def start_publisher(answers: Build) -> AbstractAsyncContextManager[Chassis]:
         return running("publisher", settings_of(ServiceSettings, "publisher"), answers)

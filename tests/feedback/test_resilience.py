@@ -25,10 +25,11 @@ NEVER = asyncio.Event()
 
 
 @asynccontextmanager
-async def killed_after(world: World, log: Path, **environment: str) -> AsyncIterator[None]:
+async def killed_after(world: World, log: Path) -> AsyncIterator[None]:
     """A feedback process of its own, which the end of the block kills -9."""
     command = [sys.executable, "-m", "services.feedback"]
-    env = {**os.environ, **world.urls, "FEEDBACK_LEASE": "3", "FEEDBACK_REVIEWER": JUDGE} | environment
+    named = {"FEEDBACK_LEASE": "3", "FEEDBACK_REVIEWER": JUDGE, "FEEDBACK_REVIEW_TIMEOUT_MS": "60000"}
+    env = {**os.environ, **world.urls, **named}
     with log.open("wb") as file:
         process = await asyncio.create_subprocess_exec(*command, env=env, stdout=file, stderr=file)
     try:
@@ -41,11 +42,12 @@ async def killed_after(world: World, log: Path, **environment: str) -> AsyncIter
 async def test_a_service_killed_in_the_middle_of_a_review_is_replaced_by_another(
     world: World, model: FakeOpenAI, tmp_path: Path
 ) -> None:
-    model.script(Behaviour(first_token_s=60), says(80))
+    model.script(Behaviour(first_token_s=600))
     case = a_case()
-    async with killed_after(world, tmp_path / "log", FEEDBACK_REVIEW_TIMEOUT_MS="50000"):
+    async with killed_after(world, tmp_path / "log"):
         await world.executor.tell(case)
         await eventually(lambda: len(model.calls) >= 1, what="a call of a process that has yet to start")
+    model.script(says(80))
     async with world.start_feedback(reviewer=JUDGE):
         assert (await world.verdict(case)).score == 80
         assert len(await world.feedbacks(case)) == 1

@@ -115,7 +115,8 @@ async def test_when_the_model_does_not_answer_code_decides_and_it_is_said_why(
     world: World, model: FakeOpenAI, trouble: Behaviour, said: str
 ) -> None:
     model.script(trouble)
-    async with world.start_feedback(reviewer=JUDGE, review_timeout_ms=700):
+    patience = 2_000 if said == "timeout" else 60_000
+    async with world.start_feedback(reviewer=JUDGE, review_timeout_ms=patience):
         case = a_case()
         verdict = await world.judged(case)
         assert (verdict.effect, verdict.score, verdict.reviewer) == (Effect.RELEASE, 100, "code checks")

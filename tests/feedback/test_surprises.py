@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -136,13 +137,20 @@ async def test_a_budget_that_cannot_be_asked_about_keeps_no_verdict_back_for_eve
 
 
 async def test_who_is_told_to_stop_lets_a_review_under_way_come_to_its_end(world: World, model: FakeOpenAI) -> None:
-    model.script(Behaviour(first_token_s=1.0, output=says(77).output), says(11))
+    model.script(Behaviour(held=True, output=says(77).output), says(11))
     case = a_case()
-    async with world.start_feedback(reviewer=JUDGE):
+    async with world.start_feedback(reviewer=JUDGE) as chassis:
         await world.executor.tell(case)
         await model.until(lambda: len(model.calls) == 1)
+        answering = asyncio.create_task(_answered_when_told_to_stop(chassis, model))
+    await answering
     verdict = await world.verdict(case)
     assert (verdict.score, verdict.reviewer, len(model.calls)) == (77, JUDGE, 1)
+
+
+async def _answered_when_told_to_stop(chassis: Chassis, model: FakeOpenAI) -> None:
+    await eventually(lambda: chassis.jobs._closed, what="a service that begins nothing any more")
+    model.release()
 
 
 async def test_a_review_that_takes_longer_than_the_stop_may_is_handed_back_and_done_elsewhere(

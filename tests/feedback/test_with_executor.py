@@ -124,6 +124,7 @@ async def both(
             "LLM_PRICES": '{"fake-1": {"input": 1, "output": 2}, "judge-1": {"input": 3, "output": 4}}',
             "OPENAI_BASE_URL": model.base_url,
             "FEEDBACK_REVIEWER": f"openai/{JUDGE}",
+            "FEEDBACK_REVIEW_TIMEOUT_MS": "60000",
         }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
