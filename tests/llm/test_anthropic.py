@@ -20,8 +20,8 @@ class Capital(BaseModel):
 
 async def test_text_and_streaming(models: Models, fake_openai: FakeOpenAI) -> None:
     pieces: list[str] = []
-    plain = await models.complete(ANTHROPIC, HELLO, timeout=10)
-    streamed = await models.complete(ANTHROPIC, HELLO, on_token=pieces.append, timeout=10)
+    plain = await models.complete(ANTHROPIC, HELLO, timeout=60)
+    streamed = await models.complete(ANTHROPIC, HELLO, on_token=pieces.append, timeout=60)
     assert plain.text == streamed.text == "".join(pieces) == "echo: Say hello."
     assert plain.usage == streamed.usage
     assert not plain.usage.estimated
@@ -32,17 +32,17 @@ async def test_text_and_streaming(models: Models, fake_openai: FakeOpenAI) -> No
 async def test_structured_output(models: Models, fake_openai: FakeOpenAI, streaming: bool) -> None:
     fake_openai.script(Behaviour(output={"city": "Lyon"}))
     listener = (lambda _: None) if streaming else None
-    done = await models.complete(ANTHROPIC, HELLO, output=Capital, on_token=listener, timeout=10)
+    done = await models.complete(ANTHROPIC, HELLO, output=Capital, on_token=listener, timeout=60)
     assert done.output == Capital(city="Lyon")
 
 
 async def test_a_tool_is_asked_for_and_answered(models: Models) -> None:
     weather = Tool("weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
     prompt = Prompt("", 'tool:weather:{"city": "Lyon"}')
-    asked = await models.complete(ANTHROPIC, prompt, tools=(weather,), timeout=10)
+    asked = await models.complete(ANTHROPIC, prompt, tools=(weather,), timeout=60)
     assert [call.name for call in asked.tool_calls] == ["weather"]
     told = Prompt("", prompt.user, (ToolRound(asked.text, asked.tool_calls, ("sunny",)),))
-    done = await models.complete(ANTHROPIC, told, tools=(weather,), timeout=10)
+    done = await models.complete(ANTHROPIC, told, tools=(weather,), timeout=60)
     assert "sunny" in done.text
 
 
@@ -62,7 +62,7 @@ async def test_failures_are_sorted_and_sent_once(
 ) -> None:
     fake_openai.script(behaviour)
     with pytest.raises(ModelFailure, match=hint) as caught:
-        await models.complete(ANTHROPIC, HELLO, timeout=10)
+        await models.complete(ANTHROPIC, HELLO, timeout=60)
     assert caught.value.kind == kind
     assert caught.value.retry_after == (3 if kind == "rate_limited" else None)
     assert len(fake_openai.calls) == 1
@@ -75,7 +75,7 @@ BROKEN = [Behaviour(drop_after=1), Behaviour(end_after=1), Behaviour(error_event
 async def test_a_broken_stream_is_retriable(models: Models, fake_openai: FakeOpenAI, behaviour: Behaviour) -> None:
     fake_openai.script(behaviour)
     with pytest.raises(ModelFailure) as caught:
-        await models.complete(ANTHROPIC, HELLO, on_token=lambda _: None, timeout=10)
+        await models.complete(ANTHROPIC, HELLO, on_token=lambda _: None, timeout=60)
     assert caught.value.retriable
 
 

@@ -52,7 +52,7 @@ async def test_a_request_leaves_when_it_may_and_not_before(
     models: Models, fake_openai: FakeOpenAI, connections: list[str], choice: ModelChoice, streaming: bool
 ) -> None:
     gate, listener = Gate(), (_nothing if streaming else None)
-    call = asyncio.create_task(models.complete(choice, HELLO, on_token=listener, timeout=10, before_sending=gate))
+    call = asyncio.create_task(models.complete(choice, HELLO, on_token=listener, timeout=60, before_sending=gate))
     await gate.reached.wait()
     if choice != DEMO:
         await eventually(lambda: connections == ["open"], what="a connection that stands")
@@ -66,14 +66,14 @@ async def test_who_gives_up_while_held_up_sends_nothing_and_leaves_no_connection
     models: Models, fake_openai: FakeOpenAI, connections: list[str], choice: ModelChoice
 ) -> None:
     gate = Gate()
-    call = asyncio.create_task(models.complete(choice, HELLO, on_token=_nothing, timeout=10, before_sending=gate))
+    call = asyncio.create_task(models.complete(choice, HELLO, on_token=_nothing, timeout=60, before_sending=gate))
     await gate.reached.wait()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     await eventually(lambda: connections == ["open", "closed"], what="the connection closed")
     assert fake_openai.calls == []
-    assert (await models.complete(choice, HELLO, timeout=10)).text, "the client is as good as before"
+    assert (await models.complete(choice, HELLO, timeout=60)).text, "the client is as good as before"
 
 
 @pytest.mark.parametrize("choice", [OPENAI, ANTHROPIC])
@@ -90,7 +90,7 @@ async def test_who_is_frozen_between_head_and_body_keeps_the_body(
             frozen.set()
             await asyncio.Event().wait()
 
-    call = asyncio.create_task(models.complete(choice, HELLO, timeout=10, before_sending=look))
+    call = asyncio.create_task(models.complete(choice, HELLO, timeout=60, before_sending=look))
     await asyncio.wait([call, asyncio.ensure_future(frozen.wait())], return_when=asyncio.FIRST_COMPLETED)
     assert not call.done(), "it was asked once, and then sent everything"
     call.cancel()
@@ -108,13 +108,13 @@ async def test_each_request_of_a_kept_connection_is_looked_at(models: Models, co
 
     for _ in range(3):
         looks.append(0)
-        await models.complete(OPENAI, HELLO, timeout=10, before_sending=look)
+        await models.complete(OPENAI, HELLO, timeout=60, before_sending=look)
     assert (looks, connections) == ([2, 2, 2], ["open"]), "before the head, and before the body"
 
 
 async def test_calls_at_once_are_held_up_each_by_its_own_gate(models: Models, fake_openai: FakeOpenAI) -> None:
     gates = [Gate() for _ in range(4)]
-    calls = [asyncio.create_task(models.complete(OPENAI, HELLO, timeout=10, before_sending=g)) for g in gates]
+    calls = [asyncio.create_task(models.complete(OPENAI, HELLO, timeout=60, before_sending=g)) for g in gates]
     for gate in gates:
         await gate.reached.wait()
     gates[2].open.set()

@@ -49,7 +49,7 @@ def quick() -> Models:
 
 
 async def test_the_answer_takes_up_title_role_criteria_and_earlier_results(quick: Models) -> None:
-    done = await quick.complete(DEMO, ENGLISH, timeout=5)
+    done = await quick.complete(DEMO, ENGLISH, timeout=60)
     assert done.text.startswith(f"> {LABEL}")
     for taken_up in ("bicycle lanes in Lyon", "Analyst", "Every claim has a source", "traffic doubled in ten years"):
         assert taken_up in done.text
@@ -93,17 +93,17 @@ async def test_fenced_results_are_taken_up_and_their_headings_are_not_ours(quick
 
 async def test_it_answers_in_json_when_somebody_asks_for_it_and_is_labelled_then_too(quick: Models) -> None:
     asked = Prompt(ENGLISH.system, f"{ENGLISH.user}\n\n## What a person asks of this attempt\nAnswer in JSON, please")
-    answer = json.loads((await quick.complete(DEMO, asked, timeout=5)).text)
+    answer = json.loads((await quick.complete(DEMO, asked, timeout=60)).text)
     assert answer["simulated"].startswith(LABEL)
     assert (answer["criteria"][0], len(answer["points"]) >= 3) == ("Every claim has a source", True)
     parameters = Prompt(ENGLISH.system, f'{ENGLISH.user}\n\n## Parameters\n- output_format: "json"')
-    assert (await quick.complete(DEMO, parameters, timeout=5)).text.startswith(f"> {LABEL}"), (
+    assert (await quick.complete(DEMO, parameters, timeout=60)).text.startswith(f"> {LABEL}"), (
         "a model may overlook that"
     )
 
 
 async def test_a_french_prompt_gets_a_french_answer(quick: Models) -> None:
-    done = await quick.complete(DEMO, FRENCH, timeout=5)
+    done = await quick.complete(DEMO, FRENCH, timeout=60)
     assert "Aucun modèle n'a été appelé" in done.text
     assert "Critères d'acceptation" in done.text
     assert "Acceptance" not in done.text
@@ -111,14 +111,14 @@ async def test_a_french_prompt_gets_a_french_answer(quick: Models) -> None:
 
 
 async def test_the_same_prompt_has_the_same_answer_and_tokens(quick: Models) -> None:
-    first, second = [await quick.complete(DEMO, ENGLISH, timeout=5) for _ in range(2)]
+    first, second = [await quick.complete(DEMO, ENGLISH, timeout=60) for _ in range(2)]
     assert first.text == second.text
     assert first.usage == second.usage
     assert first.usage.completion_tokens == -(-len(first.text) // 4)
 
 
 async def test_it_is_free_and_says_that_it_is_simulated(quick: Models) -> None:
-    done = await quick.complete(DEMO, ENGLISH, timeout=5)
+    done = await quick.complete(DEMO, ENGLISH, timeout=60)
     assert done.cost.amount == 0
     assert done.record.simulated
     assert done.model_used == "demo-1"
@@ -127,7 +127,7 @@ async def test_it_is_free_and_says_that_it_is_simulated(quick: Models) -> None:
 
 async def test_it_streams_and_can_be_cancelled(quick: Models) -> None:
     pieces: list[str] = []
-    done = await quick.complete(DEMO, ENGLISH, on_token=pieces.append, timeout=5)
+    done = await quick.complete(DEMO, ENGLISH, on_token=pieces.append, timeout=60)
     assert "".join(pieces) == done.text
     assert len(pieces) > 10
     slow = Models(LlmSettings(llm_demo_token_delay_ms=1000))
@@ -146,15 +146,15 @@ async def test_it_has_the_same_clocks_as_any_provider() -> None:
 
 
 async def test_it_keeps_to_the_token_limit(quick: Models) -> None:
-    done = await quick.complete(DEMO, ENGLISH, timeout=5, max_tokens=20)
+    done = await quick.complete(DEMO, ENGLISH, timeout=60, max_tokens=20)
     assert done.usage.completion_tokens == 20
     assert any("cut off at 20 tokens" in warning for warning in done.warnings)
 
 
 @pytest.mark.parametrize("title", ["Report on tides", "Rapport 80p", "x", "Étude " + "é" * 300, "Plan 7", "Plan 8"])
 async def test_a_plan_is_a_sensible_graph(quick: Models, title: str) -> None:
-    done = await quick.complete(DEMO, Prompt("Plan the task.", f"Title: {title}"), output=PlanGraph, timeout=5)
-    again = await quick.complete(DEMO, Prompt("Plan the task.", f"Title: {title}"), output=PlanGraph, timeout=5)
+    done = await quick.complete(DEMO, Prompt("Plan the task.", f"Title: {title}"), output=PlanGraph, timeout=60)
+    again = await quick.complete(DEMO, Prompt("Plan the task.", f"Title: {title}"), output=PlanGraph, timeout=60)
     assert done.output is not None
     assert done.output == again.output
     nodes = done.output.plan
@@ -212,7 +212,7 @@ class Weird(BaseModel):
 
 @pytest.mark.parametrize("output", [Everything, Leaf, Weird])
 async def test_any_type_gets_a_valid_instance(quick: Models, output: type[BaseModel]) -> None:
-    done = await quick.complete(DEMO, ENGLISH, output=output, timeout=5)
+    done = await quick.complete(DEMO, ENGLISH, output=output, timeout=60)
     assert isinstance(done.output, output)
 
 
@@ -230,7 +230,7 @@ class LoosePlan(BaseModel):
 
 
 async def test_another_shape_of_plan_is_a_plan_too(quick: Models) -> None:
-    done = await quick.complete(DEMO, ENGLISH, output=LoosePlan, timeout=5)
+    done = await quick.complete(DEMO, ENGLISH, output=LoosePlan, timeout=60)
     assert done.output is not None
     assert len(done.output.steps) >= 5
 
@@ -255,13 +255,13 @@ class Review(BaseModel):
 
 
 async def test_a_review_takes_up_the_criteria_and_is_labelled(quick: Models) -> None:
-    done = await quick.complete(DEMO, ENGLISH, output=Review, timeout=5)
+    done = await quick.complete(DEMO, ENGLISH, output=Review, timeout=60)
     assert done.output is not None
     assert [c.name for c in done.output.criteria] == ["Every claim has a source", "Two options at least"]
     assert 60 < done.output.overall_score < 100
     assert done.output.comment.startswith(LABEL)
-    assert (await quick.complete(DEMO, ENGLISH, output=Review, timeout=5)).output == done.output
-    assert (await quick.complete(DEMO, FRENCH, output=Review, timeout=5)).output != done.output
+    assert (await quick.complete(DEMO, ENGLISH, output=Review, timeout=60)).output == done.output
+    assert (await quick.complete(DEMO, FRENCH, output=Review, timeout=60)).output != done.output
 
 
 TOOLS = tuple(Tool(name, "", {"type": "object"}) for name in ("write_file", "publish_preview", "add_link"))
@@ -279,7 +279,7 @@ async def test_a_synthesis_is_written_as_a_site_and_then_told(
     quick: Models, title: str, language: str, said: str
 ) -> None:
     prompt = Prompt("You are the Editor.", f"## Step\n{title}\n\n## Acceptance criteria\n- <b>fit</b> to read")
-    asked = await quick.complete(DEMO, prompt, timeout=5, tools=TOOLS)
+    asked = await quick.complete(DEMO, prompt, timeout=60, tools=TOOLS)
     files = the_files(asked.tool_calls)
     assert set(files) == {"index.html", "assets/site.css", "assets/site.js", "assets/content.json"}
     assert (asked.tool_calls[-1].name, asked.tool_calls[-1].arguments) == ("publish_preview", {"entry": "index.html"})
@@ -291,21 +291,21 @@ async def test_a_synthesis_is_written_as_a_site_and_then_told(
     assert set(re.findall(r'(?:src|href)="(assets/[^"]+)"', page)) <= set(files), "nothing is missing"
     assert asked.record.usage.completion_tokens > 0
     told = ToolRound(asked.text, asked.tool_calls, tuple("written" for _ in asked.tool_calls))
-    after = await quick.complete(DEMO, Prompt(prompt.system, prompt.user, (told,)), timeout=5, tools=TOOLS)
-    assert (after.tool_calls, after.text) == ((), (await quick.complete(DEMO, prompt, timeout=5)).text)
+    after = await quick.complete(DEMO, Prompt(prompt.system, prompt.user, (told,)), timeout=60, tools=TOOLS)
+    assert (after.tool_calls, after.text) == ((), (await quick.complete(DEMO, prompt, timeout=60)).text)
 
 
 async def test_what_a_step_owes_is_delivered_and_nothing_else(quick: Models) -> None:
     owed = "## Step\nDraft it\n\n## Deliverables you owe\n- notes/report.md\n- preview web/start.html\n- link\n- image"
-    asked = await quick.complete(DEMO, Prompt("x", owed), timeout=5, tools=TOOLS)
+    asked = await quick.complete(DEMO, Prompt("x", owed), timeout=60, tools=TOOLS)
     assert {"notes/report.md", "picture.svg", "web/start.html", "web/assets/site.js"} <= set(
         the_files(asked.tool_calls)
     )
     assert [call.name for call in asked.tool_calls if call.name != "write_file"] == ["add_link", "publish_preview"]
     for tools, closed in ((TOOLS[2:], False), ((), False), (TOOLS, True)):
-        limited = await quick.complete(DEMO, Prompt("x", owed), timeout=5, tools=tools, tools_closed=closed)
+        limited = await quick.complete(DEMO, Prompt("x", owed), timeout=60, tools=tools, tools_closed=closed)
         assert {call.name for call in limited.tool_calls} == ({"add_link"} if tools and not closed else set())
-    nothing = await quick.complete(DEMO, ENGLISH, timeout=5, tools=TOOLS)
+    nothing = await quick.complete(DEMO, ENGLISH, timeout=60, tools=TOOLS)
     assert (nothing.tool_calls, LABEL in nothing.text) == ((), True)
 
 
@@ -325,25 +325,25 @@ Short sentences and plain words. No superlatives.
 async def test_a_step_that_is_asked_for_citations_searches_and_cites(quick: Models) -> None:
     search = Tool("search_knowledge", "Find passages.", {"type": "object"})
     asks = Prompt("You are the Researcher.", "## Step\nResearch: Launch plan\n\n## Instructions\nCite the documents.")
-    asked = await quick.complete(DEMO, asks, timeout=5, tools=(search,))
+    asked = await quick.complete(DEMO, asks, timeout=60, tools=(search,))
     (call,) = asked.tool_calls
     assert (call.name, dict(call.arguments)) == ("search_knowledge", {"query": "Launch plan"})
     told = ToolRound("", asked.tool_calls, (TOLD,))
-    after = await quick.complete(DEMO, Prompt(asks.system, asks.user, (told,)), timeout=5, tools=(search,))
+    after = await quick.complete(DEMO, Prompt(asks.system, asks.user, (told,)), timeout=60, tools=(search,))
     assert "- The announcement went out on a Friday. [1]\n- Short sentences and plain words. [2]" in after.text
     assert not after.tool_calls
     nothing = ToolRound("", asked.tool_calls, ("Nothing was found.",))
-    without = await quick.complete(DEMO, Prompt(asks.system, asks.user, (nothing,)), timeout=5, tools=(search,))
+    without = await quick.complete(DEMO, Prompt(asks.system, asks.user, (nothing,)), timeout=60, tools=(search,))
     assert "company's documents" not in without.text
     unasked = Prompt(asks.system, asks.user.replace("Cite", "Read"))
     for prompt, tools in ((unasked, (search,)), (asks, TOOLS)):
-        assert not (await quick.complete(DEMO, prompt, timeout=5, tools=tools)).tool_calls
+        assert not (await quick.complete(DEMO, prompt, timeout=60, tools=tools)).tool_calls
 
 
 async def test_where_a_task_asks_for_citations_the_plan_s_research_is_told_to_bring_them(quick: Models) -> None:
     task = Prompt("You plan.", "Title: Launch plan\n\nDescription: Plan the launch. Cite the company's documents.")
     for prompt, told in ((task, {"research"}), (Prompt(task.system, task.user.replace("Cite", "Read")), set())):
-        done = await quick.complete(DEMO, prompt, output=PlanGraph, timeout=5)
+        done = await quick.complete(DEMO, prompt, output=PlanGraph, timeout=60)
         assert {node.id for node in done.output.plan if "Cite" in (node.instructions or "")} == told
 
 

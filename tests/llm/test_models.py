@@ -85,7 +85,7 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, v
 
 async def test_a_provider_without_a_key_says_which_variable_to_set() -> None:
     with pytest.raises(ModelFailure, match="OPENAI_API_KEY") as caught:
-        await Models(LlmSettings()).complete(OPENAI, HELLO, timeout=5)
+        await Models(LlmSettings()).complete(OPENAI, HELLO, timeout=60)
     assert caught.value.kind == "not_configured"
     assert caught.value.record is not None, "a sidecar can be written for it"
 
@@ -121,7 +121,7 @@ def test_the_description_names_providers_without_secrets() -> None:
 
 
 async def test_the_price_of_a_model_elsewhere_is_unknown_not_free(models: Models) -> None:
-    done = await models.complete(OPENAI, HELLO, timeout=10)
+    done = await models.complete(OPENAI, HELLO, timeout=60)
     assert done.cost.amount is None
     assert "LLM_PRICES" in done.cost.note
 
@@ -153,10 +153,10 @@ async def test_a_call_is_a_span_without_a_word_of_the_prompt(
     tracing = TracerProvider()
     tracing.add_span_processor(SimpleSpanProcessor(seen))
     monkeypatch.setattr(trace, "get_tracer", tracing.get_tracer)
-    await models.complete(OPENAI, HELLO, timeout=10)
+    await models.complete(OPENAI, HELLO, timeout=60)
     fake_openai.script(Behaviour(status=500, message="Say hello is broken"))
     with pytest.raises(ModelFailure):
-        await models.complete(OPENAI, HELLO, timeout=10)
+        await models.complete(OPENAI, HELLO, timeout=60)
     good, bad = seen.get_finished_spans()
     assert good.name == "chat gpt-4o-mini"
     assert good.attributes is not None
@@ -175,7 +175,7 @@ from chassis.llm.call import ModelChoice, Prompt
 from chassis.llm.models import Models
 from chassis.llm.settings import LlmSettings
 models = Models(LlmSettings(llm_demo_token_delay_ms=0))
-asyncio.run(models.complete(models.choose(None, None), Prompt("", "Title: x"), timeout=5))
+asyncio.run(models.complete(models.choose(None, None), Prompt("", "Title: x"), timeout=60))
 heavy = {"pydantic_ai", "openai", "anthropic", "httpx", "httpx2", "genai_prices"} & set(sys.modules)
 sys.exit(f"loaded {heavy}" if heavy else 0)
 """

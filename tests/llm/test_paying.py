@@ -93,7 +93,7 @@ async def test_an_answer_without_usage_is_charged_the_most_it_can_have_cost(
 ) -> None:
     fake_openai.script(Behaviour(text="eight ch", usage=False))
     till = Till()
-    done = await priced.complete(OPENAI, HELLO, timeout=10, purse=till)
+    done = await priced.complete(OPENAI, HELLO, timeout=60, purse=till)
     assert (done.cost.amount, done.cost.estimated) == (till.reserved[0], True)
     assert till.settled == till.reserved
     await priced.aclose()

@@ -28,18 +28,18 @@ class Verdict(BaseModel):
 
 async def failure_of(models: Models, choice: ModelChoice = OPENAI, **given: Any) -> ModelFailure:
     with pytest.raises(ModelFailure) as caught:
-        await models.complete(choice, HELLO, **{"timeout": 10, **given})
+        await models.complete(choice, HELLO, **{"timeout": 60, **given})
     return caught.value
 
 
 async def streamed(models: Models, **given: Any) -> tuple[Completion[BaseModel], list[str]]:
     pieces: list[str] = []
-    done = await models.complete(OPENAI, HELLO, on_token=pieces.append, **{"timeout": 10, **given})
+    done = await models.complete(OPENAI, HELLO, on_token=pieces.append, **{"timeout": 60, **given})
     return done, pieces
 
 
 async def test_text_comes_with_usage_model_and_times(models: Models, fake_openai: FakeOpenAI) -> None:
-    done = await models.complete(OPENAI, HELLO, timeout=10)
+    done = await models.complete(OPENAI, HELLO, timeout=60)
     assert done.text == "echo: Say hello."
     assert (done.choice, done.model_used, done.output, done.warnings) == (OPENAI, "gpt-4o-mini", None, ())
     assert done.usage.prompt_tokens > 0
@@ -69,7 +69,7 @@ async def test_an_awaitable_listener_is_awaited(models: Models) -> None:
         await asyncio.sleep(0)
         heard.append(text)
 
-    done = await models.complete(OPENAI, HELLO, on_token=listen, timeout=10)
+    done = await models.complete(OPENAI, HELLO, on_token=listen, timeout=60)
     assert "".join(heard) == done.text
 
 
@@ -79,7 +79,7 @@ async def test_a_listener_that_fails_closes_the_request(models: Models, fake_ope
 
     fake_openai.script(Behaviour(text="one two", stall_after=1))
     with pytest.raises(LookupError) as caught:
-        await models.complete(OPENAI, HELLO, on_token=burst, timeout=10)
+        await models.complete(OPENAI, HELLO, on_token=burst, timeout=60)
     await fake_openai.until(lambda: fake_openai.calls[0].outcome == "disconnected")
     assert caught.tb is not None, "its frames keep the generators alive: closing is not left to the collector"
 
@@ -88,7 +88,7 @@ async def test_a_listener_that_fails_closes_the_request(models: Models, fake_ope
 async def test_structured_output_by_tool(models: Models, fake_openai: FakeOpenAI, streaming: bool) -> None:
     fake_openai.script(Behaviour(output={"score": 61, "comment": "fair"}))
     listener = (lambda _: None) if streaming else None
-    done = await models.complete(OPENAI, HELLO, output=Verdict, on_token=listener, timeout=10)
+    done = await models.complete(OPENAI, HELLO, output=Verdict, on_token=listener, timeout=60)
     assert done.output == Verdict(score=61, comment="fair")
     assert [tool["function"]["name"] for tool in fake_openai.calls[0].body["tools"]] == ["final_result"]
 
@@ -98,7 +98,7 @@ async def test_structured_output_by_json_schema(
     settings: LlmSettings, fake_openai: FakeOpenAI, choice: ModelChoice
 ) -> None:
     models = Models(settings.model_copy(update={"openai_structured_output": "json_schema"}))
-    done = await models.complete(choice, HELLO, output=Verdict, timeout=10)
+    done = await models.complete(choice, HELLO, output=Verdict, timeout=60)
     await models.aclose()
     assert isinstance(done.output, Verdict)
     assert fake_openai.calls[0].body["response_format"]["type"] == "json_schema"
@@ -106,7 +106,7 @@ async def test_structured_output_by_json_schema(
 
 async def test_structured_output_may_come_in_a_fence(models: Models, fake_openai: FakeOpenAI) -> None:
     fake_openai.script(Behaviour(raw_output='```json\n{"score": 7, "comment": "two\nlines"}\n```'))
-    done = await models.complete(OLLAMA, HELLO, output=Verdict, timeout=10)
+    done = await models.complete(OLLAMA, HELLO, output=Verdict, timeout=60)
     assert done.output == Verdict(score=7, comment="two\nlines")
 
 
@@ -338,7 +338,7 @@ async def test_a_connection_that_is_not_made_in_time_costs_nothing() -> None:
 
 async def test_missing_usage_is_estimated_and_said_so(models: Models, fake_openai: FakeOpenAI) -> None:
     fake_openai.script(Behaviour(text="eight ch", usage=False), Behaviour(text="eight ch", usage=False))
-    for done in (await models.complete(OPENAI, HELLO, timeout=10), (await streamed(models))[0]):
+    for done in (await models.complete(OPENAI, HELLO, timeout=60), (await streamed(models))[0]):
         assert done.usage.estimated
         assert done.usage.completion_tokens == 2
         assert done.usage.prompt_tokens > 0
@@ -347,13 +347,13 @@ async def test_missing_usage_is_estimated_and_said_so(models: Models, fake_opena
 
 async def test_an_answer_cut_at_the_limit_carries_a_warning(models: Models, fake_openai: FakeOpenAI) -> None:
     fake_openai.script(Behaviour(finish="length"))
-    done = await models.complete(OPENAI, HELLO, timeout=10, max_tokens=5)
+    done = await models.complete(OPENAI, HELLO, timeout=60, max_tokens=5)
     assert any("cut off at 5 tokens" in warning for warning in done.warnings)
     assert fake_openai.calls[0].body["max_completion_tokens"] == 5
 
 
 async def test_ollama_gets_the_limit_in_the_field_it_knows(models: Models, fake_openai: FakeOpenAI) -> None:
-    await models.complete(OLLAMA, HELLO, timeout=10, max_tokens=5)
+    await models.complete(OLLAMA, HELLO, timeout=60, max_tokens=5)
     assert fake_openai.calls[0].body["max_tokens"] == 5
 
 
@@ -370,7 +370,7 @@ async def test_text_is_cleaned_of_nul_and_lone_surrogates(
 ) -> None:
     fake_openai.script(Behaviour(text="a\x00b \ud83d c", model="gpt\x00-4o"))
     pieces: list[str] = []
-    done = await models.complete(OPENAI, HELLO, on_token=pieces.append if streaming else None, timeout=10)
+    done = await models.complete(OPENAI, HELLO, on_token=pieces.append if streaming else None, timeout=60)
     assert done.text == "ab \N{REPLACEMENT CHARACTER} c"
     assert done.model_used == "gpt-4o"
     assert not streaming or "".join(pieces) == done.text
@@ -378,7 +378,7 @@ async def test_text_is_cleaned_of_nul_and_lone_surrogates(
 
 async def test_structured_output_is_cleaned_too(models: Models, fake_openai: FakeOpenAI) -> None:
     fake_openai.script(Behaviour(raw_output='{"score": 1, "comment": "a\\u0000b\\ud800c"}'))
-    done = await models.complete(OPENAI, HELLO, output=Verdict, timeout=10)
+    done = await models.complete(OPENAI, HELLO, output=Verdict, timeout=60)
     assert done.output == Verdict(score=1, comment="ab\N{REPLACEMENT CHARACTER}c")
 
 

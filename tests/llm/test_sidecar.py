@@ -147,7 +147,7 @@ def test_anything_can_be_checked(junk: object) -> None:
 
 async def test_a_real_call_leaves_a_valid_sidecar(models: Models, fake_openai: FakeOpenAI) -> None:
     fake_openai.script(Behaviour(model="gpt-4o-mini-2024-07-18"))
-    done = await models.complete(OPENAI, HELLO, timeout=10)
+    done = await models.complete(OPENAI, HELLO, timeout=60)
     document = written(done, retry_index=2, request_id="req-1", inputs={"a": 1}, tooling=[{"name": "search"}])
     assert document["provider"] == "openai"
     assert document["model"] == document["model_used"] == "gpt-4o-mini-2024-07-18"
@@ -161,7 +161,7 @@ async def test_a_real_call_leaves_a_valid_sidecar(models: Models, fake_openai: F
 
 
 async def test_the_demo_provider_is_other_and_simulated() -> None:
-    done = await Models(LlmSettings(llm_demo_token_delay_ms=0)).complete(DEMO, HELLO, timeout=5)
+    done = await Models(LlmSettings(llm_demo_token_delay_ms=0)).complete(DEMO, HELLO, timeout=60)
     document = written(done)
     assert document["provider"] == "other"
     assert document["metadata"]["provider"] == "demo"
@@ -176,7 +176,7 @@ async def test_the_demo_provider_is_other_and_simulated() -> None:
 async def test_a_failure_leaves_a_valid_sidecar(models: Models, fake_openai: FakeOpenAI, behaviour: Behaviour) -> None:
     fake_openai.script(behaviour)
     with pytest.raises(ModelFailure) as caught:
-        await models.complete(OPENAI, HELLO, timeout=10, on_token=lambda _: None)
+        await models.complete(OPENAI, HELLO, timeout=60, on_token=lambda _: None)
     (error,) = written(caught.value)["errors"]
     assert error["code"] == caught.value.kind
     assert error["retriable"] == caught.value.retriable
@@ -184,12 +184,12 @@ async def test_a_failure_leaves_a_valid_sidecar(models: Models, fake_openai: Fak
 
 async def test_a_provider_that_does_not_exist_leaves_a_valid_sidecar() -> None:
     with pytest.raises(ModelFailure) as caught:
-        await Models(LlmSettings()).complete(ModelChoice("gemini", "x"), HELLO, timeout=5)
+        await Models(LlmSettings()).complete(ModelChoice("gemini", "x"), HELLO, timeout=60)
     assert written(caught.value)["provider"] == "other"
 
 
 async def test_an_invalid_sidecar_says_so_is_counted_and_can_be_stored() -> None:
-    done = await Models(LlmSettings(llm_demo_token_delay_ms=0)).complete(DEMO, HELLO, timeout=5)
+    done = await Models(LlmSettings(llm_demo_token_delay_ms=0)).complete(DEMO, HELLO, timeout=60)
     broken = replace(done, record=replace(done.record, latency_ms=-1, cost=Cost(Decimal("NaN"))))
     counted = INVALID._value.get()
     document = sidecar_for(broken, HELLO, run_id=uuid4(), node_id=uuid4(), metadata={"node": "a\x00b\ud800"})

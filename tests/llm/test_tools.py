@@ -19,11 +19,11 @@ WEATHER = Tool("weather", "The weather.", {"type": "object", "properties": {"cit
 
 async def test_a_tool_is_asked_for_run_by_the_caller_and_answered(models: Models, fake_openai: FakeOpenAI) -> None:
     prompt = Prompt("", 'tool:weather:{"city": "Lyon"}')
-    asked = await models.complete(OPENAI, prompt, tools=(WEATHER,), timeout=10)
+    asked = await models.complete(OPENAI, prompt, tools=(WEATHER,), timeout=60)
     (call,) = asked.tool_calls
     assert (call.name, dict(call.arguments)) == ("weather", {"city": "Lyon"})
     told = Prompt("", prompt.user, (ToolRound(asked.text, asked.tool_calls, ("sunny",)),))
-    done = await models.complete(OPENAI, told, tools=(WEATHER,), timeout=10)
+    done = await models.complete(OPENAI, told, tools=(WEATHER,), timeout=60)
     assert "the tool said sunny" in done.text
     assert done.tool_calls == ()
     assert len(fake_openai.calls) == 2, "each is one request, with a sidecar of its own"
@@ -36,7 +36,7 @@ async def test_several_uses_in_one_answer_come_in_their_order_with_what_was_said
     cities = ("Lyon", "Oslo", "Lima")
     fake_openai.script(Behaviour(text="Let me look.", uses=tuple(("weather", {"city": c}) for c in cities)))
     listener = (lambda _: None) if streaming else None
-    asked = await models.complete(OPENAI, HELLO, tools=(WEATHER,), on_token=listener, timeout=10)
+    asked = await models.complete(OPENAI, HELLO, tools=(WEATHER,), on_token=listener, timeout=60)
     assert asked.text == "Let me look."
     assert [call.arguments["city"] for call in asked.tool_calls] == ["Lyon", "Oslo", "Lima"]
     assert len({call.id for call in asked.tool_calls}) == 3
@@ -47,7 +47,7 @@ async def test_arguments_that_are_no_object_are_a_problem_of_that_call(
     models: Models, fake_openai: FakeOpenAI, raw: str
 ) -> None:
     fake_openai.script(Behaviour(uses=(("weather", raw), ("weather", {"city": "Oslo"}))))
-    bad, good = (await models.complete(OPENAI, HELLO, tools=(WEATHER,), timeout=10)).tool_calls
+    bad, good = (await models.complete(OPENAI, HELLO, tools=(WEATHER,), timeout=60)).tool_calls
     assert "no JSON object" in bad.problem
     assert (dict(bad.arguments), good.problem) == ({}, "")
 
@@ -56,9 +56,9 @@ async def test_a_name_that_no_tool_may_have_does_not_spoil_the_next_request(
     models: Models, fake_openai: FakeOpenAI
 ) -> None:
     fake_openai.script(Behaviour(uses=(("the weather\ud800 in: Lyon", {}),)))
-    (call,) = (await models.complete(OPENAI, HELLO, tools=(WEATHER,), timeout=10)).tool_calls
+    (call,) = (await models.complete(OPENAI, HELLO, tools=(WEATHER,), timeout=60)).tool_calls
     told = Prompt("", HELLO.user, (ToolRound("", (call,), ("there is no such tool",)),))
-    await models.complete(OPENAI, told, tools=(WEATHER,), timeout=10)
+    await models.complete(OPENAI, told, tools=(WEATHER,), timeout=60)
     (repeated,) = fake_openai.calls[1].body["messages"][1]["tool_calls"]
     assert repeated["function"]["name"] == call.name == "the_weather__in__Lyon"
 
@@ -67,7 +67,7 @@ async def test_a_name_that_no_tool_may_have_does_not_spoil_the_next_request(
 async def test_closed_tools_are_named_but_must_not_be_used(
     models: Models, fake_openai: FakeOpenAI, choice: object, closed: object
 ) -> None:
-    await models.complete(choice, HELLO, tools=(WEATHER,), tools_closed=True, timeout=10)  # type: ignore[arg-type]
+    await models.complete(choice, HELLO, tools=(WEATHER,), tools_closed=True, timeout=60)  # type: ignore[arg-type]
     (sent,) = fake_openai.calls
     assert len(sent.body["tools"]) == 1
     assert sent.body["tool_choice"] == closed
@@ -78,7 +78,7 @@ async def test_the_sidecar_of_a_call_after_tools_shows_the_latest_round(models: 
         return ToolRound("hm", (ToolCall(f"id{number}", "weather", {"city": "é" * 900}),), (f"result {number}",))
 
     prompt = Prompt("", "what?", (a_round(1), a_round(2)))
-    done = await models.complete(OPENAI, prompt, tools=(WEATHER,), timeout=10)
+    done = await models.complete(OPENAI, prompt, tools=(WEATHER,), timeout=60)
     document = sidecar_for(done, prompt, run_id=uuid4(), node_id=uuid4(), tooling=[{"name": "weather"}])
     assert not check(document, strict=True).errors
     asked, told = document["prompts"]["messages"]

@@ -122,7 +122,7 @@ async def world(
 
     @asynccontextmanager
     async def start_planner(**fields: Any) -> AsyncIterator[Chassis]:
-        defaults = {"task_files_dir": files, "draft_wait": 20.0, "launch_wait": 20.0}
+        defaults = {"task_files_dir": files, "draft_wait": 50.0, "launch_wait": 50.0, "control_wait": 8.0}
         async with running("planner", settings_of(PlannerSettings, "planner", **(defaults | fields)), build) as chassis:
             yield chassis
 

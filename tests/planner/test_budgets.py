@@ -71,7 +71,7 @@ async def test_a_draft_without_money_calls_no_model_says_so_and_goes_on_when_the
         assert "project website" in said
         assert priced.calls == []
         world.executor.shortage = None
-        await eventually(lambda: _has_a_plan(world, task), 30)
+        await eventually(lambda: _has_a_plan(world, task))
 
 
 async def _look_now(planner: Chassis) -> None:

@@ -274,7 +274,7 @@ async def test_the_planner_gets_its_model_ready_before_anybody_asks(
 
     monkeypatch.setattr(Models, "warm_up", noted)
     async with world.start_planner():
-        await asyncio.wait_for(ready.wait(), 15)
+        await asyncio.wait_for(ready.wait(), 60)
     assert model.calls == []
 
 

@@ -104,7 +104,7 @@ async def _nothing(_: Chassis) -> None: ...
 async def executor(settings: Settings, model: FakeOpenAI) -> AsyncIterator[Both]:
     """An executor, and somebody to ask; the planner is started by `both`, or by the test."""
     async with AsyncExitStack() as stack:
-        quick = {"poll_s": 0.1, "drain_s": 0.2, "default_gate": "off"}
+        quick = {"lease_s": 60, "poll_s": 0.1, "drain_s": 0.2, "default_gate": "off"}
         await stack.enter_async_context(
             running("executor", settings(ExecutorSettings, "executor", **quick), build_executor)
         )
