@@ -47,6 +47,19 @@ async def test_what_nobody_can_say_anything_about_stays(world: World) -> None:
         await eventually(lambda: _nothing_staged(world), what="an answer")
 
 
+async def test_what_has_just_completed_is_kept_until_that_was_heard_of(world: World) -> None:
+    case = a_case(status=NodeStatus.COMPLETED)
+    world.others.cases[(case.node_id, 1)] = case
+    async with world.start_publisher(**AT_ONCE):
+        await Agent(world, case).write("report.md", "# Report")
+        await eventually(lambda: _asked_twice_about(world, case), what="two looks")
+        assert await _only_staged_is(world, case)
+        await world.complete(case)
+        assert set(await world.collected(case, 2)) == {"guide.md", "report.md"}
+        await Agent(world, case, effect=1).write("late.md", "written by a zombie")
+        await eventually(lambda: _nothing_staged(world), what="what came too late to be forgotten")
+
+
 async def _nothing_staged(world: World) -> bool:
     return not await world.rows("select 1 from staged")
 
@@ -65,11 +78,20 @@ async def test_a_result_that_cannot_be_collected_is_not_given_up(world: World, m
             patched.setattr(collecting, "document", broken)
             await world.complete(case)
             await eventually(lambda: _tried(world, tried, 6), what="many attempts")
-        await _tried(world, tried, 0)
+        await eventually(lambda: _is_collected(world, case), what="the collection")
         assert set(await world.collected(case)) == {"guide.md"}
 
 
 async def _tried(world: World, tried: list[str], times: int) -> bool:
+    await _hurry(world)
+    return len(tried) >= times
+
+
+async def _is_collected(world: World, case: ReviewCase) -> bool:
+    await _hurry(world)
+    return bool(await world.artifacts(node_id=case.node_id))
+
+
+async def _hurry(world: World) -> None:
     """Without the pauses between attempts."""
     await world.rows("update jobs set due_at = now() where kind = 'collect' and state = 'queued'")
-    return len(tried) >= times

@@ -44,6 +44,9 @@ class Undelivered:
             if refusal.failure.code is not Code.NOT_FOUND:
                 raise RetryLater(1.0, str(refusal)) from None
             return False
-        if case.status is NodeStatus.COMPLETED:
-            return await StagedStore(connection).awaits_collection(KIND, of.node_id)
-        return case.current and case.status in OPEN
+        if case.status is not NodeStatus.COMPLETED:
+            return case.current and case.status in OPEN
+        store = StagedStore(connection)  # the executor knows of it before its fact has come to us
+        if await store.awaits_collection(KIND, of.node_id):
+            return True
+        return case.current and not await store.was_collected(KIND, of.node_id, of.attempt)

@@ -120,6 +120,14 @@ class StagedStore:
         found = "select exists (select from jobs where kind = $1 and state in ('queued', 'running') and ref like $2)"
         return bool(await self._db.fetchval(found, kind, f"{node_id}:%"))
 
+    async def was_collected(self, kind: str, node_id: UUID, attempt: int) -> bool:
+        """Whether jobs of this kind have added what the attempt has delivered: what is staged came later than that."""
+        found = f"""
+            select exists (select from artifacts where {OF_ATTEMPT})
+                or exists (select from jobs where kind = $3 and ref = $4 and state in ('done', 'failed'))
+        """
+        return bool(await self._db.fetchval(found, node_id, attempt, kind, f"{node_id}:{attempt}"))
+
     async def delivered(self, company: str, node_id: UUID, attempt: int) -> Soon:
         """Staged or artifacts already: one statement, for they become artifacts while somebody asks."""
         rows = await self._db.fetch(
