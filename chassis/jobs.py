@@ -109,10 +109,12 @@ class Jobs:
         await self._hand_back()
 
     async def _hand_back(self) -> None:
+        """Who is canceled once more while it hands back does not, and its job waits for the end of a lease."""
         running = list(self._running)
         for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+            if not task.cancelling():
+                task.cancel()
+        await asyncio.shield(asyncio.gather(*running, return_exceptions=True))
 
     async def _begin(self, kind: str) -> None:
         async with self._claiming:
