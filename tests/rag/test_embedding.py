@@ -254,6 +254,18 @@ async def test_a_question_is_asked_once_and_a_busy_provider_is_done_without(
         await vectors.vector(REMOTE, "And low water?", NOBODY)
 
 
+async def test_a_question_that_comes_when_none_is_bought_any_more_is_done_without(
+    server: Embeddings, remote: RemoteVectors
+) -> None:
+    """Nobody would be there to settle it."""
+    nobody = LocalModel(Path("nowhere"), threads=1)
+    vectors = Vectors(nobody, nobody, remote, keep=10)
+    await vectors.stop_buying()
+    with pytest.raises(NoVectors, match="the service is stopping"):
+        await vectors.vector(REMOTE, "When is high water?", NOBODY)
+    assert server.asked == []
+
+
 async def test_a_space_that_asks_for_another_local_model_is_told_which_there_is(
     models: Path, remote: RemoteVectors
 ) -> None:

@@ -37,6 +37,7 @@ class Vectors:
         self._known: OrderedDict[tuple[Embedder, str], array[float]] = OrderedDict()
         self._ways: dict[Language, Any] = {}
         self._bought: dict[tuple[Embedder, str], asyncio.Task[Any]] = {}  # questions under way to a provider
+        self._buys = True
 
     async def vector(self, embedder: Embedder, question: str, buyer: Buyer) -> Sequence[float]:
         """Of length 1. Raises NoVectors. One that is known costs nothing, whoever has paid for it."""
@@ -73,6 +74,8 @@ class Vectors:
             finally:
                 del self._bought[key]
 
+        if key not in self._bought and not self._buys:
+            raise NoVectors(STOPPING)
         if key not in self._bought:
             self._bought[key] = task = asyncio.create_task(bought())
             task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may wait for it any more
@@ -114,7 +117,8 @@ class Vectors:
             log.warning("model.missing", reason=str(none))
 
     async def stop_buying(self) -> None:
-        """While what the calls under way may have cost can still be settled."""
+        """While what the calls under way may have cost can still be settled: of those that would begin now it cannot."""
+        self._buys = False
         under_way = list(self._bought.values())
         for task in under_way:
             task.cancel()
