@@ -14,6 +14,7 @@ import nats
 import pytest
 from nats.js import JetStreamContext
 
+from chassis import asking
 from chassis.bus import MessageHandler
 from chassis.context import Context
 from chassis.keeper import Keeper
@@ -22,6 +23,7 @@ from chassis.settings import ServiceSettings
 from chassis.testing.servers import Database, NatsServer
 from contracts.message import Event, Message, Request
 from contracts.streams import ConsumerSpec
+from services.gateway import delivered, judging
 from services.gateway.__main__ import Server, server_config
 from services.gateway.app import Api, create_app
 from services.gateway.deps import Parts
@@ -60,11 +62,21 @@ StartGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
 StartOwner = Callable[..., AbstractAsyncContextManager[Owner]]
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is slow for a moment is not what is tested: nothing is done without or refused, and nothing asked
+    again."""
+    monkeypatch.setattr(Request, "waits", lambda _: 60.0)
+    monkeypatch.setattr(judging, "PATIENCE", 60.0)
+    monkeypatch.setattr(delivered, "PATIENCE", 60.0)
+    monkeypatch.setattr(asking, "ASK_AGAIN_AFTER", (60.0, 60.0))
+
+
 @pytest.fixture
 async def stream(nats_server: NatsServer, keeper: Keeper) -> AsyncIterator[JetStreamContext]:
     """The bus without any of our care: whoever publishes here may repeat and invert as much as it likes."""
     nc = await nats.connect(nats_server.url())
-    yield nc.jetstream()
+    yield nc.jetstream(timeout=60)
     await nc.close()
 
 

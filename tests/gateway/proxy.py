@@ -53,6 +53,8 @@ class Proxy:
             return
         far_reader, far_writer = await asyncio.open_connection(self._target.hostname, self._target.port)
         self._writers |= {writer, far_writer}
+        if self.cut:  # meanwhile
+            self.take_away()
         await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
         self._writers -= {writer, far_writer}
 
