@@ -91,6 +91,6 @@ async def stage(world: World, start_gateway: StartGateway) -> AsyncIterator[Stag
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = await playwright.chromium.launch(executable_path=executable, args=arguments)
         context = await browser.new_context()
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         yield Stage(context, world, gateway.url, frames, strangers)
         await browser.close()

@@ -43,6 +43,7 @@ from contracts.run_facts import NodeCompleted, NodeReused
 from contracts.task_control import Company, ListCompanies
 from contracts.tool import ToolContext
 from services.publisher.app import build
+from services.publisher.serving import shelf, sites
 from services.publisher.settings import PublisherSettings
 from tests.review_cases import review_case
 
@@ -265,11 +266,15 @@ async def world(
     keeper: Keeper,
     object_store: dict[str, str],
     settings_of: SettingsOf,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[World]:
-    """The bus, an executor and a planner; publisher is started by the test, or by `live`."""
+    """The bus, an executor and a planner; publisher is started by the test, or by `live`. It waits for this machine longer
+    than it would for one that is away."""
+    monkeypatch.setattr(sites, "PATIENCE", 60.0)
+    monkeypatch.setattr(shelf, "PATIENCE", 60.0)
 
     def start_publisher(**fields: Any) -> AbstractAsyncContextManager[Chassis]:
-        given = {"preview_port": 0, "lease": 2.0} | fields
+        given = {"preview_port": 0, "lease": 30.0} | fields
         return running("publisher", settings_of(PublisherSettings, "publisher", **given), build)
 
     others = Others()

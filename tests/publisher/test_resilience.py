@@ -108,7 +108,7 @@ async def test_a_server_of_previews_that_ends_by_itself_ends_its_process() -> No
     await eventually(lambda: server._server.started, what="the server")
     server._server.should_exit = True
     with pytest.raises(RuntimeError, match="nobody told it to"):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await serving
 
 
