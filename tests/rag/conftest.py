@@ -42,6 +42,7 @@ from contracts.knowledge import (
 )
 from contracts.message import Request
 from contracts.review import GetReviewCase, ReviewCase
+from services.rag.adapters import vectors
 from services.rag.adapters.remote_vectors import RemoteVectors, Server
 from services.rag.app import build
 from services.rag.domain.analysis import analyse, stems
@@ -205,13 +206,16 @@ async def world(
     object_store: dict[str, str],
     settings_of: SettingsOf,
     models: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[World]:
-    """The bus, an executor and a publisher; rag is started by the test, or by `live`."""
+    """The bus, an executor and a publisher; rag is started by the test, or by `live`. No question is done without its
+    vector because this machine is slow."""
+    monkeypatch.setattr(vectors, "PATIENCE", 60.0)
     words = Words()
 
     def start_rag(*, model: bool = False, **fields: Any) -> AbstractAsyncContextManager[Chassis]:
         """`model`: with the real one, instead of words."""
-        given = {"lease": 2.0, "unused_after": 0.0, "home": models.parent, "threads": 2} | fields
+        given = {"lease": 30.0, "unused_after": 0.0, "home": models.parent, "threads": 2} | fields
         made = build if model else partial(build, questions=words)
         return running("rag", settings_of(RagSettings, "rag", **given), made)
 

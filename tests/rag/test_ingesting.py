@@ -134,7 +134,7 @@ async def test_what_is_removed_while_it_is_made_leaves_nothing(library: World) -
     async def over() -> bool:
         return not await library.rows("select 1 from jobs where kind = 'ingest' and state in ('queued', 'running')")
 
-    await eventually(over, what="the end of its job", timeout=30)
+    await eventually(over, what="the end of its job")
     for table in ("versions", "building", "chunks", "vectors", "lexemes"):
         assert await library.rows(f"select 1 from {table}") == [], table
     assert await library.titles("berth") == []
@@ -174,7 +174,7 @@ async def test_what_a_killed_rag_had_begun_is_finished_by_the_next_and_never_see
         return int((await world.rows("select count(h) from building where version = 2"))[0][0])
 
     async with a_process(world) as child:
-        await eventually(world.space, what="rag", timeout=30)
+        await eventually(world.space, what="rag")
         (space,) = (await world.ask(ListSpaces())).items
         await ended(world, await world.add(space, "Harbour", TIDES))
         document = await world.add(space, "Harbour", LONG)

@@ -30,7 +30,7 @@ async def superseded(world: World) -> None:
     async def over() -> bool:
         return not await world.rows("select 1 from jobs where kind = 'supersede' and state in ('queued', 'running')")
 
-    await eventually(over, what="the end of the index before", timeout=30)
+    await eventually(over, what="the end of the index before")
 
 
 async def test_without_a_model_words_are_found_and_vectors_come_later(
@@ -54,7 +54,7 @@ async def test_without_a_model_words_are_found_and_vectors_come_later(
         async def embedded() -> bool:
             return len(await world.rows("select 1 from vectors where document_id = $1", document.id)) == document.chunks
 
-        await eventually(embedded, what="vectors of what had none", timeout=30)
+        await eventually(embedded, what="vectors of what had none")
         assert (await world.search("how often does the sea rise")).degraded is None
         assert (await world.rows("select title_vector is not null from documents"))[0][0]
 

@@ -122,13 +122,14 @@ async def alone(
     """Without an executor: the test starts it, or takes `paid`."""
     monkeypatch.setenv("LLM_PRICES", json.dumps({"letters": {"input": 1_000_000, "output": 0}}))
     monkeypatch.setattr("services.rag.handlers.reembedding.PAUSE", 0.1)
+    monkeypatch.setattr("services.rag.adapters.vectors.PATIENCE", 60.0)
 
     def start_executor() -> AbstractAsyncContextManager[Chassis]:
-        fields = {"lease_s": 2, "poll_s": 0.1, "drain_s": 0.2}
+        fields = {"lease_s": 30, "poll_s": 0.1, "drain_s": 0.2}
         return running("executor", settings_of(ExecutorSettings, "executor", **fields), build_executor)
 
     def start_rag(**fields: Any) -> AbstractAsyncContextManager[Chassis]:
-        given = {"lease": 2.0, "unused_after": 0.0, "home": tmp_path, "threads": 1} | fields
+        given = {"lease": 30.0, "unused_after": 0.0, "home": tmp_path, "threads": 1} | fields
         return running("rag", settings_of(RagSettings, "rag", **given), build_rag)
 
     async def nothing(_: Chassis) -> None: ...

@@ -118,7 +118,7 @@ async def test_a_vector_that_comes_after_its_run_has_ended_is_in_the_run_s_costs
     agents: Paid, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model.script(ASKS, TOLD)
-    monkeypatch.setattr("services.rag.adapters.vectors.PATIENCE", 0.5)
+    monkeypatch.setattr("services.rag.adapters.vectors.PATIENCE", 2.0)
     agents.server.answers.clear()
     async with agents.start_executor():
         task = uuid4()

@@ -34,8 +34,8 @@ async def test_a_space_that_is_held_for_long_keeps_nobody_waiting_who_wants_some
                 )
                 return len(found) == MANY
 
-            await eventually(all_are_made, what="documents that wait for their space", timeout=30)
-            async with asyncio.timeout(20):
+            await eventually(all_are_made, what="documents that wait for their space")
+            async with asyncio.timeout(60):
                 await ended(library, await library.add(other, "Tides", TIDES))
                 assert (await library.ask(GetSpace(space_id=held.id))).reindexing
                 waiting = await library.ask(ListDocuments(space_id=held.id, state=DocumentState.EMBEDDING))
