@@ -20,6 +20,7 @@ from fluidcrew.progress import moment
 LAYERS, WIDTH = 6, 5
 SECONDS_PER_CALL = 0.8
 MARK = "drill-node:"
+WORK = ("NODE_", "RUN_")
 
 
 def nodes() -> list[dict[str, Any]]:
@@ -75,8 +76,8 @@ class Witness:
         self.seen.append(Seen(event["id"], event["level"], str(told.get("key") or ""), at.timestamp(), arrived))
 
     def recovered(self, struck: float) -> float | None:
-        """When the first fact arrived that happened after a strike."""
-        return next((fact.arrived for fact in self.seen if fact.at > struck), None)
+        """When the first fact came by which the run went on after a strike. Artifacts are made of what was there before."""
+        return next((fact.arrived for fact in self.seen if fact.at > struck and fact.level.startswith(WORK)), None)
 
     async def calls(self) -> dict[str, list[Mapping[str, Any]]]:
         """By node, from the model server."""

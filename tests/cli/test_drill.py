@@ -37,6 +37,15 @@ async def test_the_watcher_stays_for_what_is_told_after_the_end_of_the_run(
     assert "t1" in tasks
 
 
+def test_a_run_goes_on_with_a_move_of_its_own_and_not_with_an_artifact_of_what_was_done_before() -> None:
+    witness = Witness("")
+    for number, level in enumerate(("NODE_COMPLETED", "ARTIFACT_CREATED", "NODE_RETRIED"), start=1):
+        witness.hear(event(level, number) | {"timestamp": f"2025-03-01T12:00:0{number}Z"}, arrived=float(number))
+    first = witness.seen[0].at
+    assert witness.recovered(first) == 3
+    assert witness.recovered(witness.seen[-1].at) is None
+
+
 def test_what_an_interrupted_drill_left_is_cleared_unless_one_is_at_it(tmp_path: Path) -> None:
     """Its tasks would fill the lists that are asked for, and its run would go on."""
     home = Home(tmp_path / "drill")
